@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "die.h"
+
+#ifndef BLX_VERSION
+#define BLX_VERSION "unknown"
+#endif
+
+static void say(const char *fmt, va_list ap, const char *why)
+{
+	char line[1024];
+
+	vsnprintf(line, sizeof(line), fmt, ap);
+	// One call, so that the lines of a pipeline's programs do not mix.
+	fprintf(stderr, "%s: %s%s%s\n", program_invocation_short_name, line, why ? ": " : "",
+		why ? why : "");
+}
+
+void die(enum blx_exit code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, NULL);
+	va_end(ap);
+	exit(code);
+}
+
+void die_errno(const char *fmt, ...)
+{
+	const char *why = strerror(errno);
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, why);
+	va_end(ap);
+	exit(BLX_SYSTEM);
+}
+
+void die_fault(const struct fault *f)
+{
+	die(f->code, "%s", f->text);
+}
+
+void warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, NULL);
+	va_end(ap);
+}
+
+void die_usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap, NULL);
+	va_end(ap);
+	fprintf(stderr, "Try '%s --help'.\n", program_invocation_short_name);
+	exit(BLX_USAGE);
+}
+
+void print_version(void)
+{
+	printf("%s (blx) %s\n", program_invocation_short_name, BLX_VERSION);
+}
+
+void close_stdout(void)
+{
+	if (fflush(stdout) || ferror(stdout) || fclose(stdout))
+		die_errno("write to standard output");
+}

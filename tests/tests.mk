@@ -1,0 +1,7 @@
+# Tests. Unit tests: tests/unit/NAME.c, linked with libblx; each prints its own verdict and exits 0 or 1.
+UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIBBLX)
+	@mkdir -p $(@D)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
+units: $(UNITS)
+.PHONY: units
