@@ -1,0 +1,37 @@
+# shellcheck shell=bash
+# What every suite loads: the programs on PATH, loop devices that go away again, and words for failures.
+bats_require_minimum_version 1.5.0
+
+TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+PATH=${BLX_BIN:-$TOP/build/bin}:/usr/sbin:/sbin:$PATH
+export PATH LC_ALL=C
+
+# fail WORDS...: end the test with words.
+fail() {
+  printf '%s\n' "$*" >&2
+  return 1
+}
+
+# has TEXT: the output of the last `run` contains TEXT.
+has() {
+  [[ $output == *"$1"* ]] || fail "expected '$1' in: $output"
+}
+
+# loop_new SIZE [losetup options]: a sparse file of SIZE on a loop device; sets DEV and FILE. loops_done detaches it.
+loop_new() {
+  local size=$1
+  shift
+  FILE=$(mktemp -p "$BATS_TEST_TMPDIR" disk.XXXXXX)
+  truncate -s "$size" "$FILE"
+  DEV=$(losetup --find --show "$@" "$FILE")
+  printf '%s\n' "$DEV" >>"$BATS_TEST_TMPDIR/loops"
+}
+
+# Detach the loop devices that this test attached, and no other.
+loops_done() {
+  local dev
+  [ -f "$BATS_TEST_TMPDIR/loops" ] || return 0
+  while read -r dev; do
+    losetup -d "$dev" 2>/dev/null || true
+  done <"$BATS_TEST_TMPDIR/loops"
+}
