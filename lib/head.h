@@ -55,6 +55,8 @@ struct head {
 	// Every token from the base (first, if there is one) to this epoch's (last), ascending.
 	struct token *chain; // malloc'ed, owned by the head
 	size_t chain_len;
+
+	uint32_t seen; // head_line()'s own: the keys that came; 0 in a header that a program filled in
 };
 
 // An all-zero head with nothing to free. head_free() releases the chain and resets to that.
