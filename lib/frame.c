@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
+// Compiled in: a state on the stack is nothing to share with a library of another version.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "bytes.h"
+#include "frame.h"
+
+enum { CHECK_AT = 24 };
+
+struct frame_digest {
+	XXH3_state_t *state;
+};
+
+void frame_get(const uint8_t b[FRAME_HEADER], struct frame_header *h)
+{
+	h->type = get_le16(b);
+	h->flags = get_le16(b + 2);
+	h->payload_len = get_le32(b + 4);
+	h->offset = get_le64(b + 8);
+	h->length = get_le64(b + 16);
+	h->check = get_le64(b + CHECK_AT);
+}
+
+void frame_put(uint8_t b[FRAME_HEADER], const struct frame_header *h)
+{
+	put_le16(b, h->type);
+	put_le16(b + 2, h->flags);
+	put_le32(b + 4, h->payload_len);
+	put_le64(b + 8, h->offset);
+	put_le64(b + 16, h->length);
+	put_le64(b + CHECK_AT, h->check);
+}
+
+uint64_t frame_check(const uint8_t b[FRAME_HEADER], const void *payload, size_t n)
+{
+	XXH3_state_t s;
+
+	if (!n)
+		return XXH3_64bits(b, CHECK_AT);
+	XXH3_INITSTATE(&s);
+	XXH3_64bits_reset(&s);
+	XXH3_64bits_update(&s, b, CHECK_AT);
+	XXH3_64bits_update(&s, payload, n);
+	return XXH3_64bits_digest(&s);
+}
+
+void frame_get_counts(const uint8_t b[FRAME_COUNTS], struct stream_counts *c)
+{
+	c->frames = get_le64(b);
+	c->data = get_le64(b + 8);
+	c->zero = get_le64(b + 16);
+	c->digest = get_le64(b + 24);
+}
+
+void frame_put_counts(uint8_t b[FRAME_COUNTS], const struct stream_counts *c)
+{
+	put_le64(b, c->frames);
+	put_le64(b + 8, c->data);
+	put_le64(b + 16, c->zero);
+	put_le64(b + 24, c->digest);
+}
+
+struct frame_digest *frame_digest_new(void)
+{
+	struct frame_digest *d = malloc(sizeof(*d));
+
+	if (d && !(d->state = XXH3_createState())) {
+		free(d);
+		d = NULL;
+	}
+	if (!d) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	frame_digest_reset(d);
+	return d;
+}
+
+void frame_digest_free(struct frame_digest *d)
+{
+	if (d)
+		XXH3_freeState(d->state);
+	free(d);
+}
+
+void frame_digest_reset(struct frame_digest *d)
+{
+	XXH3_64bits_reset(d->state);
+}
+
+void frame_digest_add(struct frame_digest *d, uint64_t check)
+{
+	uint8_t b[8];
+
+	put_le64(b, check);
+	XXH3_64bits_update(d->state, b, sizeof(b));
+}
+
+uint64_t frame_digest_value(const struct frame_digest *d)
+{
+	return XXH3_64bits_digest(d->state);
+}
