@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <stdio.h>
+#include <string.h>
+
+#include "accept.h"
+
+static uint64_t partial_upto(const struct head *h)
+{
+	return h->has_partial ? h->partial_upto : 0;
+}
+
+static uint64_t held_upto(const struct replica *r)
+{
+	return r->has_partial ? r->partial_upto : 0;
+}
+
+bool accept_whole(const struct head *h)
+{
+	return !h->anonymous && !h->has_base && !h->cursor && !partial_upto(h);
+}
+
+uint64_t accept_cover_from(const struct replica *r, const struct head *h)
+{
+	if (!r || !r->has_floor)
+		return h->cursor;
+	uint64_t known = held_upto(r) > r->size ? held_upto(r) : r->size;
+	return h->cursor < known ? h->cursor : known;
+}
+
+static int differs(struct fault *f, const char *name, const char *what, const char *have, const char *want)
+{
+	return fault_set(f, BLX_TARGET, "%s: wrong %s: the replica is of %s, the stream of %s", name, what,
+			 have, want);
+}
+
+static int same_lineage(const struct found *w, const struct head *h, struct fault *f)
+{
+	const struct replica *r = w->state;
+	char have[UUID_TEXT], want[UUID_TEXT];
+
+	if (token_equal(&r->lineage, &h->lineage))
+		return 0;
+	uuid_format(&r->lineage, have);
+	uuid_format(&h->lineage, want);
+	return differs(f, w->name, "lineage", have, want);
+}
+
+static int same_device(const struct found *w, const struct head *h, struct fault *f)
+{
+	const struct replica *r = w->state;
+	char have[32], want[32];
+
+	snprintf(have, sizeof(have), "%u:%u", r->major, r->minor);
+	snprintf(want, sizeof(want), "%u:%u", h->major, h->minor);
+	if (r->major != h->major || r->minor != h->minor)
+		return differs(f, w->name, "device", have, want);
+	if (r->serial[0] && h->serial[0] && strcmp(r->serial, h->serial))
+		return differs(f, w->name, "device serial", r->serial, h->serial);
+	return 0;
+}
+
+static int same_size(const struct found *w, const struct head *h, struct fault *f)
+{
+	if (h->size >= w->state->size)
+		return 0;
+	return fault_set(f, BLX_TARGET, "%s: wrong size: the replica has %llu bytes, the stream's device only %llu",
+			 w->name, (unsigned long long)w->state->size, (unsigned long long)h->size);
+}
+
+// What the replica holds from A up to the next breakpoint must be at or after what the stream assumes there.
+static int holds_at(const struct found *w, const struct head *h, uint64_t a, struct fault *f)
+{
+	const struct replica *r = w->state;
+	bool resumes = a < partial_upto(h);
+	const struct token *need = resumes ? &h->partial : h->has_base ? &h->base : &h->chain[0];
+	const struct token *have = a < held_upto(r) ? &r->partial : r->has_floor ? &r->floor : NULL;
+	char needed[TOKEN_TEXT], held[TOKEN_TEXT] = "no epoch";
+
+	// The source has grown since the floor: the stream itself must hold that part (accept_cover_from).
+	if (r->has_floor && a >= r->size && a >= held_upto(r) && !resumes)
+		return 0;
+	if (have && head_chain_find(h, have) >= head_chain_find(h, need))
+		return 0;
+	token_format(need, needed);
+	if (have)
+		token_format(have, held);
+	return fault_set(f, BLX_TARGET, "%s: wrong base: from byte %llu on the stream needs %s, the replica holds %s",
+			 w->name, (unsigned long long)a, needed, held);
+}
+
+static int holds(const struct found *w, const struct head *h, struct fault *f)
+{
+	const struct replica *r = w->state;
+	const uint64_t breaks[] = {0, partial_upto(h), held_upto(r), r->size};
+	char touched[TOKEN_TEXT];
+
+	if (head_chain_find(h, &r->touched) < 0) {
+		token_format(&r->touched, touched);
+		return fault_set(f, BLX_TARGET,
+				 "%s: wrong base: the replica's newest epoch %s is not in the stream's chain "
+				 "(a late stream, or a replica that was exchanged)",
+				 w->name, touched);
+	}
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(*breaks); i++)
+		if (breaks[i] < h->cursor && holds_at(w, h, breaks[i], f))
+			return -1;
+	return 0;
+}
+
+static bool at_token(const struct found *w, const struct head *h)
+{
+	const struct replica *r = w->state;
+
+	return replica_complete(r) && token_equal(&r->floor, &h->token);
+}
+
+static enum verdict ordinary(const struct found *w, const struct head *h, struct fault *f)
+{
+	if (w->wrong)
+		return fault_set(f, BLX_TARGET, "%s: %s", w->name, w->wrong);
+	if (!w->state && w->exists)
+		return fault_set(f, BLX_TARGET, "%s: exists and is no replica", w->name);
+	if (!w->state && !accept_whole(h))
+		return fault_set(f, BLX_TARGET, "%s: no replica here, and the stream holds only changes",
+				 w->name);
+	if (!w->state)
+		return ACCEPT_CREATE;
+	if (same_lineage(w, h, f) || same_device(w, h, f) || same_size(w, h, f))
+		return ACCEPT_REFUSED;
+	if (at_token(w, h))
+		return ACCEPT_ALREADY;
+	return holds(w, h, f) ? ACCEPT_REFUSED : ACCEPT_APPLY;
+}
+
+// A resync list rests on the token that the replica held when it was digested. Its lineage may be a new one: the token,
+// which is fresh for every epoch of every source, takes the place of the names.
+static enum verdict resync(const struct found *w, const struct head *h, struct fault *f)
+{
+	const struct replica *r = w->state;
+
+	if (!r || w->wrong)
+		return ordinary(w, h, f);
+	if (same_size(w, h, f))
+		return ACCEPT_REFUSED;
+	bool ours = token_equal(&r->lineage, &h->lineage);
+	if (ours && same_device(w, h, f))
+		return ACCEPT_REFUSED;
+	if (ours && at_token(w, h))
+		return ACCEPT_ALREADY;
+	// This resync had begun already, with permission, and was cut.
+	if (ours && !replica_complete(r) && head_chain_find(h, &r->touched) > 0)
+		return holds(w, h, f) ? ACCEPT_REFUSED : ACCEPT_APPLY;
+	bool at_base = replica_complete(r) && token_equal(&r->floor, &h->base);
+	if (!at_base && holds(w, h, f))
+		return ACCEPT_REFUSED;
+	if (w->may_resync)
+		return ACCEPT_APPLY;
+	return fault_set(f, BLX_TARGET, "%s: a resync needs permission once: blxapply --allow resync %s", w->name,
+			 w->name);
+}
+
+enum verdict accept_judge(const struct found *w, const struct head *h, struct fault *f)
+{
+	struct fault why;
+
+	if (h->anonymous)
+		return fault_set(f, BLX_TARGET, "%s: an anonymous stream makes no replica (--restore takes it)",
+				 w->name);
+	enum verdict v = h->resync ? resync(w, h, &why) : ordinary(w, h, &why);
+	if (v != ACCEPT_REFUSED)
+		return v;
+	if (accept_whole(h) && w->may_init)
+		return ACCEPT_CREATE;
+	*f = why;
+	if (accept_whole(h))
+		fault_set(f, BLX_TARGET, "%s; to overwrite it: blxapply --allow init %s", why.text, w->name);
+	return ACCEPT_REFUSED;
+}
