@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxls: show and check a block stream.
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "die.h"
+#include "view.h"
+
+struct options {
+	const struct view *view;
+	bool ack;
+	const char *file; // NULL: standard input
+};
+
+static const char usage[] =
+	"usage: blxls [-v | --json | --check [--ack]] [FILE]\n"
+	"Show the block stream in FILE or on standard input: its extents, as a list that blxread "
+	"takes.\n"
+	"\n"
+	"  -v, --verbose  one line per frame instead\n"
+	"      --json     a summary for machines instead\n"
+	"      --check    only verify; say nothing if all is well\n"
+	"      --ack      with --check: print the ack of the stream's last epoch if all is well\n"
+	"  -h, --help     this text\n"
+	"      --version  name and version\n"
+	"\n"
+	"A stream that is not whole and sound to its last byte: exit 4. See blxls(1).\n";
+
+static void set_view(struct options *o, const struct view *v)
+{
+	if (o->view && o->view != v)
+		die_usage("only one of -v, --json and --check");
+	o->view = v;
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+	enum { JSON = 256, CHECK, ACK, VERSION };
+	static const struct option longs[] = {
+		{"verbose", no_argument, NULL, 'v'},
+		{"json", no_argument, NULL, JSON},
+		{"check", no_argument, NULL, CHECK},
+		{"ack", no_argument, NULL, ACK},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, VERSION},
+		{NULL, 0, NULL, 0},
+	};
+	struct options o = {0};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
+		switch (c) {
+		case 'v':
+			set_view(&o, &view_verbose);
+			break;
+		case JSON:
+			set_view(&o, &view_json);
+			break;
+		case CHECK:
+			set_view(&o, &view_check);
+			break;
+		case ACK:
+			o.ack = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			close_stdout();
+			_exit(BLX_OK);
+		case VERSION:
+			print_version();
+			close_stdout();
+			_exit(BLX_OK);
+		default:
+			die_usage("see the usage");
+		}
+	}
+	if (argc - optind > 1)
+		die_usage("more than one file: '%s'", argv[optind + 1]);
+	if (o.ack && o.view != &view_check)
+		die_usage("--ack needs --check");
+	if (!o.view)
+		o.view = &view_list;
+	if (optind < argc && strcmp(argv[optind], "-"))
+		o.file = argv[optind];
+	return o;
+}
+
+// END is the last of it: a file may not go on. (Of a pipe only what has come already is known.)
+static int check_rest(struct stream_reader *r, int fd, struct fault *f)
+{
+	uint64_t position = stream_reader_position(r);
+	struct stat st;
+
+	if (stream_reader_at_eof(r))
+		return 0;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fault_set(f, BLX_CORRUPT, "at byte %llu: %llu bytes after END",
+				 (unsigned long long)position,
+				 (unsigned long long)st.st_size - position);
+	return fault_set(f, BLX_CORRUPT, "at byte %llu: bytes follow after END",
+			 (unsigned long long)position);
+}
+
+// An aborted stream is not whole, whatever the reason that its sender gave: BLX_CORRUPT.
+static int aborted(const struct frame *fr, struct fault *f)
+{
+	return fault_set(f, BLX_CORRUPT, "at byte %llu: ABORT (code %llu): %.*s",
+			 (unsigned long long)fr->position, (unsigned long long)fr->offset,
+			 (int)fr->payload_len, (const char *)fr->payload);
+}
+
+// 0: the stream is whole and has been shown.
+static int show(const struct options *o, int fd, struct stream_reader *r, struct fault *f)
+{
+	struct show s = {.want_ack = o->ack};
+	struct frame fr;
+	int n;
+
+	while ((n = stream_read(r, &fr, f)) > 0) {
+		o->view->frame(&s, &fr, stream_reader_head(r));
+		if (ferror(stdout))
+			die_errno("write to standard output");
+		if (fr.type == FRAME_ABORT) {
+			n = aborted(&fr, f);
+			break;
+		}
+	}
+	if (!n)
+		n = check_rest(r, fd, f);
+	if (n < 0)
+		o->view->failed(&s, stream_reader_position(r), f);
+	return n < 0 ? -1 : o->view->done(&s, stream_reader_position(r), f);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse_options(argc, argv);
+	int fd = o.file ? open(o.file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+	struct fault f;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (fd < 0)
+		die_errno("%s: open", o.file);
+	if (isatty(fd))
+		die_usage("%s is a terminal: a stream is expected",
+			  o.file ? o.file : "standard input");
+	struct stream_reader *r = stream_reader_new(fd);
+	if (!r)
+		die_errno("memory");
+	stream_reader_watch(r, STDOUT_FILENO, -1);
+	if (o.view->packs)
+		stream_reader_show_packs(r);
+	int bad = show(&o, fd, r, &f);
+	stream_reader_free(r);
+	close_stdout();
+	if (bad)
+		die(f.code, "%s: %s", o.file ? o.file : "standard input", f.text);
+	return BLX_OK;
+}

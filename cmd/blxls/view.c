@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A stream as extent lists, as one line per frame, as JSON, or not at all but for the verdict.
+#include <errno.h>
+#include <stdio.h>
+
+#include "die.h"
+#include "json.h"
+#include "view.h"
+
+typedef unsigned long long ull; // for printf's sake
+
+static void count(struct show *s, const struct frame *fr)
+{
+	s->epoch.frames++;
+	s->total.frames++;
+	if (fr->type == FRAME_DATA) {
+		s->epoch.data += fr->length;
+		s->total.data += fr->length;
+	} else {
+		s->epoch.zero += fr->length;
+		s->total.zero += fr->length;
+	}
+}
+
+static void nothing(struct show *s, uint64_t bytes, const struct fault *f)
+{
+	(void)s;
+	(void)bytes;
+	(void)f;
+}
+
+// ---- extent lists. The end line of a list waits until the frame after its COMMIT was good too: a
+// stream without END gives a list without an end, which no reader takes.
+
+static void list_put(struct show *s, const struct frame *fr, const struct head *h)
+{
+	int r = 0;
+
+	if (s->list_open && !s->in_epoch && fr->type != FRAME_ABORT) {
+		r = extlist_end(&s->list);
+		s->list_open = false;
+	}
+	if (fr->type == FRAME_HEAD) {
+		r = r || extlist_begin(&s->list, stdout, h);
+		s->list_open = s->in_epoch = true;
+	} else if (fr->type == FRAME_DATA || fr->type == FRAME_ZERO) {
+		r = extlist_put(&s->list, (struct extent){fr->offset, fr->length});
+	} else if (fr->type == FRAME_COMMIT) {
+		s->in_epoch = false;
+	}
+	if (r)
+		die_errno("write to standard output");
+}
+
+// END itself is held back: main looks for trailing bytes before it calls done().
+static void list_frame(struct show *s, const struct frame *fr, const struct head *h)
+{
+	if (fr->type != FRAME_END)
+		list_put(s, fr, h);
+}
+
+static int list_done(struct show *s, uint64_t bytes, struct fault *f)
+{
+	(void)bytes;
+	(void)f;
+	if (s->list_open && extlist_end(&s->list))
+		die_errno("write to standard output");
+	return 0;
+}
+
+const struct view view_list = {false, list_frame, list_done, nothing};
+
+// ---- one line per frame
+
+static const char *const type_names[] = {"MAGIC",  "HEAD", "DATA",  "ZERO",
+					 "COMMIT", "END",  "ABORT", "PACK"};
+
+// Text of the stream, of which a terminal shall not see the control characters.
+static void put_text(const uint8_t *p, size_t n)
+{
+	for (; n--; p++)
+		putchar(*p != '\n' && (*p < ' ' || *p == 0x7f) ? '?' : *p);
+}
+
+static void verbose_frame(struct show *s, const struct frame *fr, const struct head *h)
+{
+	(void)h;
+	if (!s->begun)
+		printf("%12d %-6s %s\n", 0, type_names[0], STREAM_MAGIC);
+	s->begun = true;
+	printf("%12llu %s%-6s %llu %llu %zu", (ull)fr->position, fr->packed ? "+" : "",
+	       type_names[fr->type], (ull)fr->offset, (ull)fr->length, fr->payload_len);
+	if (fr->type == FRAME_COMMIT || fr->type == FRAME_END)
+		printf(" frames=%llu data=%llu zero=%llu digest=%016llx", (ull)fr->counts.frames,
+		       (ull)fr->counts.data, (ull)fr->counts.zero, (ull)fr->counts.digest);
+	putchar(fr->type == FRAME_ABORT ? ' ' : '\n');
+	if (fr->type == FRAME_HEAD || fr->type == FRAME_ABORT)
+		put_text(fr->payload, fr->payload_len);
+	if (fr->type == FRAME_ABORT)
+		putchar('\n');
+	if (fr->type == FRAME_COMMIT)
+		fflush(stdout);
+}
+
+static int verbose_done(struct show *s, uint64_t bytes, struct fault *f)
+{
+	(void)s;
+	(void)bytes;
+	(void)f;
+	return 0;
+}
+
+const struct view view_verbose = {true, verbose_frame, verbose_done, nothing};
+
+// ---- JSON, printed as it goes: an object with an array of epochs, whatever happens a whole one
+
+static void json_token(const char *key, const struct token *t)
+{
+	char text[TOKEN_TEXT];
+
+	token_format(t, text);
+	printf("\"%s\":\"%s\"", key, text);
+}
+
+static void json_position(const char *key, bool has, uint64_t epoch, const struct token *t)
+{
+	printf(",\"%s\":", key);
+	if (!has) {
+		printf("null");
+		return;
+	}
+	printf("{\"epoch\":%llu,", (ull)epoch);
+	json_token("token", t);
+	putchar('}');
+}
+
+static void json_tracked(const struct head *h)
+{
+	char lineage[UUID_TEXT];
+
+	uuid_format(&h->lineage, lineage);
+	printf(",\"lineage\":\"%s\",\"device\":\"%u:%u\",\"serial\":", lineage, h->major, h->minor);
+	json_string(stdout, h->serial);
+	printf(",\"diskseq\":%llu,\"start\":%llu,\"block\":%u,\"consumer\":\"%s\",\"epoch\":%llu,",
+	       (ull)h->diskseq, (ull)h->start, h->block, h->consumer, (ull)h->epoch);
+	json_token("token", &h->token);
+	json_position("base", h->has_base, h->base_epoch, &h->base);
+	json_position("partial", h->has_partial, h->partial_epoch, &h->partial);
+	if (h->has_partial)
+		printf(",\"partial_upto\":%llu", (ull)h->partial_upto);
+	printf(",\"cursor\":%llu,\"limit\":%llu,\"resync\":%s,\"chain\":%zu", (ull)h->cursor,
+	       (ull)h->limit, h->resync ? "true" : "false", h->chain_len);
+}
+
+static void json_head(struct show *s, const struct head *h)
+{
+	printf("%s{\"anonymous\":%s,\"size\":%llu,\"time\":%lld,\"label\":",
+	       s->begun ? "," : "{\"epochs\":[", h->anonymous ? "true" : "false", (ull)h->size,
+	       (long long)h->time);
+	json_string(stdout, h->label);
+	printf(",\"name\":");
+	json_string(stdout, h->name);
+	if (!h->anonymous)
+		json_tracked(h);
+	s->begun = s->in_epoch = true;
+	s->epoch = (struct stream_counts){0};
+	s->packs = 0;
+}
+
+static void json_counts(const struct stream_counts *c)
+{
+	printf(",\"frames\":%llu,\"data\":%llu,\"zero\":%llu", (ull)c->frames, (ull)c->data,
+	       (ull)c->zero);
+}
+
+static void json_end_epoch(struct show *s, bool complete)
+{
+	json_counts(&s->epoch);
+	printf(",\"packs\":%llu,\"complete\":%s}", (ull)s->packs, complete ? "true" : "false");
+	s->in_epoch = false;
+}
+
+static void json_frame(struct show *s, const struct frame *fr, const struct head *h)
+{
+	switch (fr->type) {
+	case FRAME_HEAD:
+		json_head(s, h);
+		break;
+	case FRAME_DATA:
+	case FRAME_ZERO:
+		count(s, fr);
+		break;
+	case FRAME_PACK:
+		s->packs++;
+		break;
+	case FRAME_COMMIT:
+		json_end_epoch(s, true);
+		break;
+	default:
+		break;
+	}
+}
+
+static void json_end(struct show *s, uint64_t bytes, const struct fault *f)
+{
+	if (s->in_epoch)
+		json_end_epoch(s, false);
+	printf("%s]", s->begun ? "" : "{\"epochs\":[");
+	json_counts(&s->total);
+	printf(",\"bytes\":%llu,\"complete\":%s,\"error\":", (ull)bytes, f ? "false" : "true");
+	json_string(stdout, f ? f->text : NULL);
+	printf("}\n");
+}
+
+static int json_done(struct show *s, uint64_t bytes, struct fault *f)
+{
+	(void)f;
+	json_end(s, bytes, NULL);
+	return 0;
+}
+
+const struct view view_json = {true, json_frame, json_done, json_end};
+
+// ---- only the verdict, and the ack
+
+static void check_frame(struct show *s, const struct frame *fr, const struct head *h)
+{
+	if (fr->type != FRAME_COMMIT)
+		return;
+	bool whole = h->limit == h->size;
+	s->has_ack = !h->anonymous;
+	ack_for(&s->ack, whole ? ACK_DONE : ACK_UPTO, h);
+	s->ack.offset = whole ? 0 : h->limit;
+	s->ack.last = !whole;
+}
+
+static int check_done(struct show *s, uint64_t bytes, struct fault *f)
+{
+	char text[ACK_TEXT_MAX];
+
+	(void)bytes;
+	if (!s->want_ack)
+		return 0;
+	if (!s->has_ack)
+		return fault_set(f, BLX_TARGET, "an anonymous stream has no ack");
+	ack_format(&s->ack, text);
+	fputs(text, stdout);
+	return 0;
+}
+
+const struct view view_check = {false, check_frame, check_done, nothing};
