@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Chunks into frames: runs of zeroes become ZERO, the rest DATA.
+#ifndef BLX_EMIT_H
+#define BLX_EMIT_H
+
+#include "extent.h"
+#include "progress.h"
+#include "rate.h"
+#include "readahead.h"
+#include "stream.h"
+
+struct emit {
+	struct stream_writer *to;
+	struct rate rate; // of DATA
+	struct progress progress;
+	struct extent zero; // zeroes not yet written: the next chunk may go on with them
+};
+
+// Each 0, or -1 with errno of the write.
+int emit_chunk(struct emit *e, const struct readahead_chunk *c);
+int emit_flush(struct emit *e); // the zeroes
+
+#endif

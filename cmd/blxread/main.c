@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxread: the bytes of an extent list's ranges, as a block stream.
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "die.h"
+#include "emit.h"
+#include "extlist.h"
+#include "num.h"
+#include "source.h"
+
+struct options {
+	bool anonymous, plain, whole, threads, progress;
+	uint64_t rate;
+	const char *label; // NULL: that of the list
+	const char *out;   // NULL: stdout
+	const char *path;  // NULL: the device that the list names
+};
+
+struct run {
+	const struct options *o;
+	int out;
+	struct source source;
+	struct emit emit;
+};
+
+static const char *out_name(const struct options *o)
+{
+	return o->out ? o->out : "standard output";
+}
+
+static _Noreturn void die_write(const struct run *r)
+{
+	die_errno("%s: write", out_name(r->o));
+}
+
+// The receiver must know that nothing more comes; if it cannot be told, the cut tells it.
+static _Noreturn void fail(struct run *r, const struct fault *f)
+{
+	stream_write_abort(r->emit.to, f->code, f->text);
+	die_fault(f);
+}
+
+// ---- one epoch
+
+// false: nothing is queued any more.
+static bool emit_oldest(struct run *r)
+{
+	struct readahead_chunk c;
+	struct fault f;
+	int got = source_next(&r->source, &c, &f);
+
+	if (got < 0)
+		fail(r, &f);
+	if (!got)
+		return false;
+	if (emit_chunk(&r->emit, &c))
+		die_write(r);
+	readahead_release(r->source.ahead);
+	return true;
+}
+
+static void read_extent(struct run *r, struct extent e)
+{
+	struct fault f;
+
+	for (;;) {
+		if (source_queue(&r->source, &e, &f))
+			fail(r, &f);
+		if (!e.length)
+			return;
+		emit_oldest(r);
+	}
+}
+
+static void begin(struct run *r, const struct head *h)
+{
+	source_rewind(&r->source);
+	if (stream_write_head(r->emit.to, h))
+		die_write(r);
+}
+
+static void commit(struct run *r)
+{
+	while (emit_oldest(r))
+		;
+	if (emit_flush(&r->emit) || stream_write_commit(r->emit.to))
+		die_write(r);
+}
+
+// ---- where the extents come from
+
+static void anonymous_head(const struct run *r, struct head *h, int64_t when, const char *label)
+{
+	head_init(h);
+	h->anonymous = true;
+	h->size = h->limit = r->source.size;
+	h->time = when;
+	snprintf(h->label, sizeof(h->label), "%s", r->o->label ? r->o->label : label);
+}
+
+static void read_whole(struct run *r)
+{
+	struct head h;
+
+	anonymous_head(r, &h, time(NULL), "");
+	r->emit.progress.total = h.size;
+	begin(r, &h);
+	read_extent(r, (struct extent){0, h.size});
+	commit(r);
+}
+
+static void read_plain(struct run *r)
+{
+	struct extent *e;
+	struct fault f;
+	struct head h;
+	size_t n;
+
+	if (extlist_plain(STDIN_FILENO, r->source.size, &e, &n, &f))
+		fail(r, &f);
+	anonymous_head(r, &h, time(NULL), "");
+	for (size_t i = 0; i < n; i++)
+		r->emit.progress.total += e[i].length;
+	begin(r, &h);
+	for (size_t i = 0; i < n; i++)
+		read_extent(r, e[i]);
+	commit(r);
+	free(e);
+}
+
+static int same_head(struct head *to, const struct head *from, const char *label)
+{
+	if (head_copy(to, from))
+		return -1;
+	if (label)
+		snprintf(to->label, sizeof(to->label), "%s", label);
+	return 0;
+}
+
+// The header of the stream that a list becomes; its device is open then.
+static void head_of_list(struct run *r, const struct head *list, struct head *h)
+{
+	const struct options *o = r->o;
+	struct fault f;
+
+	if (o->anonymous) {
+		anonymous_head(r, h, list->time, list->label);
+		return;
+	}
+	if (list->anonymous) {
+		fault_set(&f, BLX_USAGE, "the list is anonymous: use -a and name the device");
+		fail(r, &f);
+	}
+	if (source_open_listed(&r->source, list, o->path, o->threads, &f))
+		fail(r, &f);
+	if (same_head(h, list, o->label)) {
+		fault_errno(&f, "list's header");
+		fail(r, &f);
+	}
+}
+
+static void read_list(struct run *r, struct extlist_reader *in, const struct head *list)
+{
+	struct extent e;
+	struct fault f;
+	struct head h;
+	int got;
+
+	head_init(&h);
+	head_of_list(r, list, &h);
+	begin(r, &h);
+	while ((got = extlist_next(in, &e, &f)) == 1) {
+		if (e.offset + e.length > h.size) {
+			fault_set(&f, BLX_TARGET, "%s: extent %llu %llu is beyond its end at %llu",
+				  r->source.name, (unsigned long long)e.offset,
+				  (unsigned long long)e.length, (unsigned long long)h.size);
+			fail(r, &f);
+		}
+		read_extent(r, e);
+	}
+	if (got < 0)
+		fail(r, &f);
+	commit(r);
+	head_free(&h);
+}
+
+static void read_lists(struct run *r)
+{
+	struct extlist_reader *in = extlist_reader_new(STDIN_FILENO);
+	const struct head *list;
+	struct fault f;
+	int got;
+
+	if (!in)
+		die_errno("extent list");
+	extlist_reader_watch(in, r->out);
+	while ((got = extlist_head(in, &list, &f)) == 1)
+		read_list(r, in, list);
+	if (got < 0)
+		fail(r, &f);
+	extlist_reader_free(in);
+}
+
+// ---- the command line
+
+static void usage(void)
+{
+	puts("usage: blxread [options] [DEV] <extents >stream\n"
+	     "       blxread -a --plain [options] DEV <ranges >stream\n"
+	     "       blxread -a --whole [options] DEV >stream\n"
+	     "Read the ranges of an extent list from its device and write a block stream.\n"
+	     "\n"
+	     "  -a, --anonymous    the stream is of no tracked device; DEV may be a file\n"
+	     "  -p, --plain        the list is hand-written: OFFSET LENGTH lines, any order\n"
+	     "  -w, --whole        no list: all of DEV\n"
+	     "  -l, --label NAME   a name for the stream\n"
+	     "  -r, --rate R       at most R bytes of data a second (K, M, G, T)\n"
+	     "  -P, --progress     show progress even if stderr is no terminal\n"
+	     "  -o, --output FILE  write there (-: standard output)\n"
+	     "      --no-uring     read with threads, not with io_uring\n"
+	     "  -h, --help         this text\n"
+	     "      --version      the version");
+}
+
+static void print_and_exit(void (*print)(void))
+{
+	print();
+	close_stdout();
+	exit(BLX_OK);
+}
+
+static void parse_option(struct options *o, int c)
+{
+	switch (c) {
+	case 'a':
+		o->anonymous = true;
+		break;
+	case 'p':
+		o->plain = true;
+		break;
+	case 'w':
+		o->whole = true;
+		break;
+	case 'l':
+		if (!head_name_ok(optarg))
+			die_usage("--label %s: not a name (1 to %d of A-Z a-z 0-9 . _ : -)", optarg,
+				  HEAD_NAME_MAX);
+		o->label = optarg;
+		break;
+	case 'r':
+		if (num_size(optarg, &o->rate) || !o->rate)
+			die_usage("--rate %s: not a number of bytes", optarg);
+		break;
+	case 'P':
+		o->progress = true;
+		break;
+	case 'o':
+		o->out = strcmp(optarg, "-") ? optarg : NULL;
+		break;
+	case 'U':
+		o->threads = true;
+		break;
+	case 'h':
+		print_and_exit(usage);
+		break;
+	case 'V':
+		print_and_exit(print_version);
+		break;
+	default:
+		die_usage("wrong option");
+	}
+}
+
+static void parse_options(struct options *o, int argc, char **argv)
+{
+	static const struct option longs[] = {{"anonymous", 0, 0, 'a'},
+					      {"plain", 0, 0, 'p'},
+					      {"whole", 0, 0, 'w'},
+					      {"label", 1, 0, 'l'},
+					      {"rate", 1, 0, 'r'},
+					      {"progress", 0, 0, 'P'},
+					      {"output", 1, 0, 'o'},
+					      {"no-uring", 0, 0, 'U'},
+					      {"help", 0, 0, 'h'},
+					      {"version", 0, 0, 'V'},
+					      {0}};
+
+	for (int c; (c = getopt_long(argc, argv, "apwl:r:Po:h", longs, NULL)) != -1;)
+		parse_option(o, c);
+	if (optind < argc)
+		o->path = argv[optind++];
+	if (optind < argc)
+		die_usage("%s: one device only", argv[optind]);
+	if (o->plain && o->whole)
+		die_usage("--plain and --whole exclude each other");
+	if ((o->plain || o->whole) && !o->anonymous)
+		die_usage("--%s makes a stream of no tracked device: it needs -a",
+			  o->plain ? "plain" : "whole");
+	if (o->anonymous && !o->path)
+		die_usage("-a needs the device or file to read");
+	if (!o->whole && isatty(STDIN_FILENO))
+		die_usage("no extent list: standard input is a terminal");
+}
+
+static int open_output(const struct options *o)
+{
+	int fd = STDOUT_FILENO;
+
+	if (o->out) {
+		fd = open(o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		if (fd < 0)
+			die_errno("%s: open", o->out);
+	}
+	if (isatty(fd))
+		die_usage("%s is a terminal: a stream is binary", out_name(o));
+	return fd;
+}
+
+// A stream in a file may be acked from there: it must survive a power cut first.
+static void close_output(const struct run *r)
+{
+	if (r->o->out && fsync(r->out) && errno != EINVAL && errno != EROFS)
+		die_errno("%s: fsync", r->o->out);
+	if (close(r->out))
+		die_errno("%s: close", out_name(r->o));
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+	struct run r = {.o = &o, .source = {.fd = -1}};
+	struct fault f;
+
+	signal(SIGPIPE, SIG_IGN);
+	parse_options(&o, argc, argv);
+	r.out = open_output(&o);
+	r.emit.to = stream_writer_new(r.out);
+	if (!r.emit.to)
+		die_errno("stream");
+	rate_init(&r.emit.rate, o.rate);
+	progress_init(&r.emit.progress, o.progress, 0);
+	if (o.anonymous && source_open(&r.source, o.path, o.threads, &f))
+		fail(&r, &f);
+	if (o.whole)
+		read_whole(&r);
+	else if (o.plain)
+		read_plain(&r);
+	else
+		read_lists(&r);
+	if (stream_write_end(r.emit.to))
+		die_write(&r);
+	progress_end(&r.emit.progress);
+	stream_writer_free(r.emit.to);
+	source_close(&r.source);
+	close_output(&r);
+	return BLX_OK;
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Opening and checking what is read, and reading it ahead.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "source.h"
+
+typedef unsigned long long ull;
+
+static int start_reading(struct source *s, uint32_t align, bool threads, struct fault *f)
+{
+	s->ahead = readahead_new(s->fd, align, threads);
+	return s->ahead ? 0 : fault_errno(f, "%s: read ahead", s->name);
+}
+
+// The page cache of a device does not see what a file system writes below it: O_DIRECT.
+static int open_device(struct source *s, bool threads, struct fault *f)
+{
+	s->is_device = true;
+	s->size = s->dev.size;
+	s->fd = blkdev_open(&s->dev, O_RDONLY | O_DIRECT, f);
+	if (s->fd < 0)
+		return -1;
+	return start_reading(s, s->dev.logical_block, threads, f);
+}
+
+static int open_file(struct source *s, const char *path, bool threads, struct fault *f)
+{
+	struct stat st;
+
+	s->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (s->fd < 0 || fstat(s->fd, &st))
+		return fault_errno(f, "%s: open", path);
+	s->size = (uint64_t)st.st_size;
+	return start_reading(s, 1, threads, f);
+}
+
+int source_open(struct source *s, const char *path, bool threads, struct fault *f)
+{
+	struct stat st;
+
+	snprintf(s->name, sizeof(s->name), "%s", path);
+	if (stat(path, &st)) {
+		fault_errno(f, "%s", path);
+		if (errno == ENOENT || errno == ENOTDIR)
+			f->code = BLX_TARGET;
+		return -1;
+	}
+	if (S_ISREG(st.st_mode)) {
+		if (open_file(s, path, threads, f))
+			return -1;
+	} else if (S_ISBLK(st.st_mode)) {
+		if (blkdev_identify(path, &s->dev, f) || open_device(s, threads, f))
+			return -1;
+	} else {
+		return fault_set(f, BLX_TARGET, "%s: neither a block device nor a file", path);
+	}
+	return s->size ? 0 : fault_set(f, BLX_TARGET, "%s: is empty", path);
+}
+
+static int differs(const struct source *s, const char *what, uint64_t is, uint64_t listed,
+		   struct fault *f)
+{
+	return fault_set(f, BLX_TARGET, "%s: not the device of the list: %s is %llu, listed %llu",
+			 s->name, what, (ull)is, (ull)listed);
+}
+
+static int check_identity(const struct source *s, const struct head *h, struct fault *f)
+{
+	const struct blkdev *d = &s->dev;
+
+	if (d->major != h->major || d->minor != h->minor)
+		return fault_set(f, BLX_TARGET,
+				 "%s: not the device of the list: number is %u:%u, listed %u:%u",
+				 s->name, d->major, d->minor, h->major, h->minor);
+	if (h->diskseq && d->diskseq != h->diskseq)
+		return differs(s, "diskseq", d->diskseq, h->diskseq, f);
+	if (d->size != h->size)
+		return differs(s, "size", d->size, h->size, f);
+	if (d->start != h->start)
+		return differs(s, "start", d->start, h->start, f);
+	if (h->serial[0] && d->serial[0] && strcmp(h->serial, d->serial))
+		return fault_set(f, BLX_TARGET,
+				 "%s: not the device of the list: serial is %s, listed %s", s->name,
+				 d->serial, h->serial);
+	return 0;
+}
+
+int source_open_listed(struct source *s, const struct head *h, const char *path, bool threads,
+		       struct fault *f)
+{
+	int bad = path ? blkdev_identify(path, &s->dev, f)
+		       : blkdev_identify_number(h->major, h->minor, &s->dev, f);
+
+	if (bad)
+		return -1;
+	if (path)
+		snprintf(s->name, sizeof(s->name), "%s", path);
+	else
+		snprintf(s->name, sizeof(s->name), "/dev/%s", s->dev.name);
+	if (check_identity(s, h, f))
+		return -1;
+	return s->fd >= 0 ? 0 : open_device(s, threads, f);
+}
+
+void source_rewind(struct source *s)
+{
+	s->data = s->hole = 0;
+}
+
+// Where the data after OFFSET begins and ends.
+static int look_for_holes(struct source *s, uint64_t offset, struct fault *f)
+{
+	off_t data = lseek(s->fd, (off_t)offset, SEEK_DATA);
+	off_t hole = -1;
+
+	if (data < 0 && errno == ENXIO) { // a hole up to the end
+		s->data = s->hole = s->size;
+		return 0;
+	}
+	if (data >= 0)
+		hole = lseek(s->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return fault_errno(f, "%s: seek at %llu", s->name, (ull)offset);
+	s->data = (uint64_t)data;
+	s->hole = (uint64_t)hole;
+	return 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+int source_queue(struct source *s, struct extent *e, struct fault *f)
+{
+	while (e->length) {
+		uint64_t n = e->length;
+		int room;
+
+		if (!s->is_device && e->offset >= s->hole && look_for_holes(s, e->offset, f))
+			return -1;
+		if (!s->is_device && e->offset < s->data) {
+			n = least(n, s->data - e->offset);
+			room = readahead_put_hole(s->ahead, e->offset, n);
+		} else {
+			n = least(n, READAHEAD_MAX - e->offset % READAHEAD_MAX);
+			if (!s->is_device)
+				n = least(n, s->hole - e->offset);
+			room = readahead_put(s->ahead, e->offset, (size_t)n);
+		}
+		if (!room)
+			break;
+		e->offset += n;
+		e->length -= n;
+	}
+	return 0;
+}
+
+int source_next(struct source *s, struct readahead_chunk *c, struct fault *f)
+{
+	int got = readahead_get(s->ahead, c);
+
+	if (got >= 0)
+		return got;
+	if (errno == ENODATA)
+		return fault_set(f, BLX_SYSTEM, "%s: read at %llu: it ends before %llu", s->name,
+				 (ull)c->offset, (ull)(c->offset + c->length));
+	return fault_errno(f, "%s: read of %llu at %llu", s->name, (ull)c->length, (ull)c->offset);
+}
+
+void source_close(struct source *s)
+{
+	readahead_free(s->ahead);
+	if (s->fd >= 0)
+		close(s->fd);
+	s->ahead = NULL;
+	s->fd = -1;
+}
