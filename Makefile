@@ -14,6 +14,7 @@ CFLAGS ?= -O2 -g
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
 BLX_CPPFLAGS := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DBLX_VERSION='"$(VERSION)"' -Ilib -I. -I$(BUILD) $(CPPFLAGS)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the tracking programs and blxtrack agree on. Sectors are 512 bytes here and nowhere else. */
+#ifndef BLX_TRACK_H
+#define BLX_TRACK_H
+
+enum {
+	TRACK_LAYOUT = 1, /* version of all below; a running kernel side of another version is left
+			     alone */
+	INSTANCES = 3, /* task, softirq and hardirq completions nest; one instance is always free */
+	SLOTS = 1024,
+	SECTOR_SHIFT = 9,
+};
+
+/* How passthrough commands of a disk are told apart. */
+enum passthrough {
+	PASS_UNKNOWN, /* every one may have written */
+	PASS_SCSI,
+	PASS_NVME,
+	PASS_VIRTIO, /* the only one towards the driver's IN side is "get id" */
+};
+
+/*
+ * One tracked range. Slots of one disk form a chain from the entry in `devices`; a slot is filled
+ * before it joins the chain and never leaves it while the chain stands (stopping clears active).
+ * Single aligned words change afterwards.
+ */
+struct slot {
+	unsigned int next; /* index + 1 of the next slot of the same disk, 0: the last */
+	unsigned int active;
+	unsigned long long start; /* first sector on the disk */
+	unsigned long long
+		end;        /* first sector after it; all ones for a whole disk, which may grow */
+	unsigned int shift; /* log2 of sectors in a block */
+	unsigned int passthrough; /* enum passthrough */
+	/* Counted up by the programs: writes outside the bitmap; passthrough that may have written;
+	 * events whose place could not be found. */
+	unsigned long long beyond;
+	unsigned long long passed;
+	unsigned long long unplaced;
+};
+
+/* Per CPU and instance, for the first slot of a chain: what was seen on the whole disk. */
+struct sums {
+	unsigned long long requests;
+	unsigned long long written;   /* sectors */
+	unsigned long long discarded; /* sectors */
+};
+
+/*
+ * A bitmap is two arrays of 64-bit words. Level 0: a bit a block. Level 1, the summary: a bit a
+ * level-0 word, set whenever a bit of that word is. Index into the outer map:
+ */
+#define BITMAP_INDEX(slot, parity, level) ((slot)*4 + (parity)*2 + (level))
+/* One more entry, never looked up: updating it waits for the programs that run
+ * (maybe_wait_bpf_programs). */
+#define BITMAP_GRACE (SLOTS * 4)
+
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The subcommands, and what they share.
+#ifndef BLX_BLXTRACK_H
+#define BLX_BLXTRACK_H
+
+#include "changes.h"
+#include "flip.h"
+#include "kernel.h"
+#include "state.h"
+
+// Each gets argv from its own name on, dies at the first failure, and returns the exit code.
+int cmd_start(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_drain(int argc, char **argv);
+int cmd_commit(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_consumer(int argc, char **argv);
+int cmd_follow(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+#define DEFAULT_CONSUMER "default"
+enum { LOCK_WAIT_S = 60 };
+
+// The lock, the kernel side and all tracked devices; WANT is the one that was named (NULL if none).
+struct session {
+	int lock;
+	struct kernel k;
+	struct tracked *all, *want;
+	size_t n;
+};
+
+// DEV: a path or MAJ:MIN, or NULL. 0, or -1 with the fault: not tracked is BLX_TARGET.
+int session_open(struct session *s, const char *dev, struct fault *f);
+void session_close(struct session *s);
+
+// What one drain needs, from the flip to the list that is ready to be printed. Takes and leaves the
+// lock.
+int drain_prepare(const char *dev, const char *consumer, uint64_t max_bytes, struct changes *ch,
+		  struct fault *f);
+
+// What came of a pipe of acks.
+struct verdict {
+	bool done; // a done ack, or an upto that was the last of a limited list, for epoch >= want
+	enum blx_exit code; // of the last failure; BLX_OK if none
+	char why[320];
+};
+
+// Read acks from FD until its end; move the consumer's position. WANT: the epoch that must be acked
+// (0: any). TIMEOUT_S: 0: for ever.
+void commit_acks(const char *dev, const char *consumer, int fd, uint64_t want, uint64_t timeout_s,
+		 struct verdict *v);
+// Exit code and words of a verdict; says the words on stderr.
+int verdict_report(const struct verdict *v, const char *dev);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flip.h"
+
+enum { DELTAS_MAX = 64 }; // a device keeps about so many before neighbours are merged
+
+static bool any_marked(const struct bitmap *b)
+{
+	for (uint64_t s = 0; s < b->nsummary; s++)
+		if (b->summary[s])
+			return true;
+	return false;
+}
+
+// Words first, the summary last: killed between, the summary still leads to what is set.
+static void zero(const struct bitmap *b)
+{
+	for (uint64_t w = 0; w < b->nwords; w += 64)
+		if (__atomic_load_n(&b->summary[w / 64], __ATOMIC_RELAXED))
+			memset(b->words + w, 0, (b->nwords - w < 64 ? b->nwords - w : 64) * 8);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	memset(b->summary, 0, b->nsummary * 8);
+}
+
+// Turn one bitmap that nobody marks any more into the next delta, then zero it. Without ALWAYS an
+// empty one leaves none.
+static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, bool always,
+		   struct stamp *stamp, struct fault *f)
+{
+	struct bitmap b;
+	uint64_t changed;
+	int bad = 0;
+
+	if (kernel_bitmap_map(k, t->slot, parity, &b, f))
+		return -1;
+	if (always || any_marked(&b)) {
+		// the number is spent before the delta exists: a kill leaves a gap, never a number
+		// used twice
+		t->epoch++;
+		bad = tracked_save(t, f) || delta_write(t, t->epoch, &b, stamp, &changed, f);
+		if (!bad)
+			zero(&b);
+	}
+	kernel_bitmap_unmap(&b);
+	return bad ? -1 : 0;
+}
+
+static int grow(const struct kernel *k, struct tracked *t, uint32_t parity, uint64_t size,
+		struct fault *f)
+{
+	return kernel_bitmap_create(k, t->slot, parity, (size + t->block - 1) / t->block, f);
+}
+
+// Bitmaps are marked only while their slot is active; a device whose start did not finish has none
+// to speak of.
+static bool flips(const struct tracked *t)
+{
+	return !t->starting;
+}
+
+static int tidy(struct tracked *t, struct fault *f)
+{
+	struct consumer *c;
+	size_t n;
+	uint64_t acked = UINT64_MAX;
+
+	if (consumer_all(t, &c, &n, f))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (c[i].epoch < acked)
+			acked = c[i].epoch;
+	free(c);
+	return delta_drop(t, acked, f) || delta_merge(t, DELTAS_MAX, f) ? -1 : 0;
+}
+
+int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *want,
+	 struct stamp *stamp, struct fault *f)
+{
+	uint32_t old = __atomic_load_n(k->parity, __ATOMIC_SEQ_CST) & 1, new = !old;
+	uint64_t size = want->dev.size;
+	struct stamp ignored;
+
+	if (identify_again(want, &size, f))
+		return -1;
+	bool grown = size > want->dev.size;
+	if (kernel_grace(k, f))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (flips(&all[i]) && harvest(k, &all[i], new, false, &ignored, f))
+			return -1;
+	if (grown) {
+		if (grow(k, want, new, size, f))
+			return -1;
+		if (want->dev.partition)
+			k->slots[want->slot].end = (want->dev.start + size) >> SECTOR_SHIFT;
+	}
+	__atomic_store_n(k->parity, new, __ATOMIC_SEQ_CST);
+	if (kernel_grace(k, f))
+		return -1;
+	if (grown)
+		want->dev.size = size;
+	for (size_t i = 0; i < n; i++)
+		if (flips(&all[i]) && harvest(k, &all[i], old, &all[i] == want,
+					      &all[i] == want ? stamp : &ignored, f))
+			return -1;
+	if (grown) {
+		if (grow(k, want, old, size, f))
+			return -1;
+		want->beyond = k->slots[want->slot].beyond;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (tidy(&all[i], f) || tracked_save(&all[i], f))
+			return -1;
+	return 0;
+}

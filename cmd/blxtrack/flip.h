@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The flip (DESIGN: "The tracker"): all devices change to the other bitmap at one instant, and what
+// the old ones hold becomes deltas. And the proof that the bitmaps hold every write. Under the
+// state lock.
+#ifndef BLX_FLIP_H
+#define BLX_FLIP_H
+
+#include "delta.h"
+#include "kernel.h"
+#include "state.h"
+
+// Flip all devices. On return each of ALL that had changes, and WANT in any case, has a delta of
+// the new epoch; *stamp is WANT's. The state of each is saved.
+int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *want,
+	 struct stamp *stamp, struct fault *f);
+
+// Is the device still the one that was started, and did the programs see every write to it? Called
+// after a flip it covers everything up to that flip. Growth is taken in (t->dev.size); everything
+// else that does not fit is tracked_lose(): -1 with BLX_RESYNC.
+int prove(const struct kernel *k, struct tracked *t, struct fault *f);
+
+// Bounds at the start of tracking, with the slot active.
+int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f);
+int prove_host_begin(const struct kernel *k, struct host *h, struct fault *f);
+
+// Before the flip: identity, and growth (new, larger bitmaps; part of the flip's order, so called
+// from it).
+int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f);
+
+// What a loop device lies on; "" for others.
+int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f);
+
+#endif

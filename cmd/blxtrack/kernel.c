@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "bpf/track.skel.h"
+#include "kernel.h"
+
+#define BPF_FS "/sys/fs/bpf"
+enum { BPF_FS_MAGIC = 0xcafe4a11, WORD_BITS = 64 };
+
+static const char *const map_names[] = {"devices", "bitmaps", "sums", "runs", "parity", "slots"};
+enum { MAP_COUNT = sizeof(map_names) / sizeof(map_names[0]) };
+
+static void pin_path(char *path, size_t n, const char *kind, const char *name)
+{
+	snprintf(path, n, KERNEL_PINS "/%s-%s", kind, name);
+}
+
+static void link_path(char *path, size_t n, int instance)
+{
+	snprintf(path, n, KERNEL_PINS "/link-%d", instance);
+}
+
+// ---- loading
+
+static int mount_bpf_fs(struct fault *f)
+{
+	struct statfs s;
+
+	if (!statfs(BPF_FS, &s) && (unsigned long)s.f_type == BPF_FS_MAGIC)
+		return 0;
+	if (mount("bpf", BPF_FS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return fault_errno(f, "%s: no bpf file system there, and mounting one failed",
+				   BPF_FS);
+	return 0;
+}
+
+// The last words of libbpf, kept for the message; the whole log is of no use to an administrator.
+static char libbpf_said[200];
+
+static int keep_words(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[sizeof(libbpf_said)];
+
+	if (level != LIBBPF_WARN || libbpf_said[0])
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = 0;
+	memcpy(libbpf_said, line, sizeof(line));
+	return 0;
+}
+
+static int load_fault(int err, struct fault *f)
+{
+	if (geteuid())
+		return fault_set(f, BLX_SYSTEM,
+				 "load tracking programs: not permitted: run as root");
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		return fault_set(f, BLX_SYSTEM,
+				 "/sys/kernel/btf/vmlinux: this kernel was built without BTF "
+				 "(CONFIG_DEBUG_INFO_BTF): it cannot be tracked");
+	if (libbpf_probe_bpf_helper(BPF_PROG_TYPE_TRACING, BPF_FUNC_loop, NULL) == 0)
+		return fault_set(
+			f, BLX_SYSTEM,
+			"this kernel lacks the bpf_loop helper: tracking needs 5.17 or newer");
+	errno = err;
+	return fault_errno(f, "load tracking programs (%s)", libbpf_said);
+}
+
+static void remove_pins(void)
+{
+	DIR *d = opendir(KERNEL_PINS);
+	struct dirent *e;
+	char path[sizeof(KERNEL_PINS) + 1 + sizeof(e->d_name)];
+
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), KERNEL_PINS "/%s", e->d_name);
+		unlink(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(KERNEL_PINS);
+}
+
+static int attach_and_pin(struct track_bpf *t, struct fault *f)
+{
+	struct bpf_program *progs[INSTANCES] = {t->progs.complete_0, t->progs.complete_1,
+						t->progs.complete_2};
+	char path[128];
+
+	for (int i = 0; i < MAP_COUNT; i++) {
+		pin_path(path, sizeof(path), "map", map_names[i]);
+		struct bpf_map *map = bpf_object__find_map_by_name(t->obj, map_names[i]);
+		if (!map || bpf_map__pin(map, path))
+			return fault_errno(f, "%s: pin", path);
+	}
+	for (int i = 0; i < INSTANCES; i++) {
+		struct bpf_link *link = bpf_program__attach(progs[i]);
+		if (!link)
+			return fault_errno(f, "attach to tracepoint block_rq_complete");
+		link_path(path, sizeof(path), i);
+		int bad = bpf_link__pin(link, path);
+		if (bad)
+			fault_errno(f, "%s: pin", path);
+		bpf_link__destroy(link);
+		if (bad)
+			return -1;
+	}
+	return 0;
+}
+
+int kernel_load(struct fault *f)
+{
+	struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+
+	if (mount_bpf_fs(f))
+		return -1;
+	setrlimit(RLIMIT_MEMLOCK,
+		  &all); // before 5.11 maps were charged to it; later kernels do not care
+	libbpf_set_print(keep_words);
+	struct track_bpf *t = track_bpf__open();
+	if (!t)
+		return load_fault(errno, f);
+	if (track_bpf__load(t)) {
+		load_fault(errno, f);
+		track_bpf__destroy(t);
+		return -1;
+	}
+	int bad = -1;
+	if (mkdir(KERNEL_PINS, 0700))
+		fault_errno(f, "%s: create", KERNEL_PINS);
+	else if ((bad = attach_and_pin(t, f)))
+		remove_pins();
+	track_bpf__destroy(t);
+	return bad;
+}
+
+bool kernel_present(void)
+{
+	return !access(KERNEL_PINS, F_OK);
+}
+
+static int get_pin(const char *kind, const char *name, struct fault *f)
+{
+	char path[128];
+
+	pin_path(path, sizeof(path), kind, name);
+	int fd = bpf_obj_get(path);
+	if (fd < 0)
+		fault_errno(f, "%s", path);
+	return fd;
+}
+
+static void *map_array(const char *name, size_t size, struct fault *f)
+{
+	int fd = get_pin("map", name, f);
+	if (fd < 0)
+		return NULL;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		fault_errno(f, "map %s: mmap", name);
+	close(fd);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int kernel_open(struct kernel *k, struct fault *f)
+{
+	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL};
+	if ((k->devices = get_pin("map", "devices", f)) < 0 ||
+	    (k->bitmaps = get_pin("map", "bitmaps", f)) < 0 ||
+	    (k->sums = get_pin("map", "sums", f)) < 0 ||
+	    (k->runs = get_pin("map", "runs", f)) < 0 ||
+	    !(k->parity = map_array("parity", sizeof(uint64_t), f)) ||
+	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f))) {
+		kernel_close(k);
+		return -1;
+	}
+	return 0;
+}
+
+void kernel_close(struct kernel *k)
+{
+	int fds[] = {k->devices, k->bitmaps, k->sums, k->runs};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (k->parity)
+		munmap((void *)k->parity, sizeof(uint64_t));
+	if (k->slots)
+		munmap((void *)k->slots, SLOTS * sizeof(struct slot));
+}
+
+int kernel_unload(struct fault *f)
+{
+	remove_pins();
+	if (kernel_present())
+		return fault_errno(f, "%s: remove", KERNEL_PINS);
+	return 0;
+}
+
+// ---- what runs
+
+static int link_info(int instance, struct bpf_link_info *info, struct fault *f)
+{
+	char path[128];
+	uint32_t n = sizeof(*info);
+
+	link_path(path, sizeof(path), instance);
+	int fd = bpf_obj_get(path);
+	if (fd < 0)
+		return fault_errno(f, "%s", path);
+	memset(info, 0, sizeof(*info));
+	int bad = bpf_obj_get_info_by_fd(fd, info, &n);
+	if (bad)
+		fault_errno(f, "%s: info", path);
+	close(fd);
+	return bad ? -1 : 0;
+}
+
+int kernel_ids(struct kernel_ids *ids, struct fault *f)
+{
+	for (int i = 0; i < INSTANCES; i++) {
+		struct bpf_link_info info;
+		if (link_info(i, &info, f))
+			return -1;
+		ids->link[i] = info.id;
+		ids->prog[i] = info.prog_id;
+	}
+	return 0;
+}
+
+int kernel_misses(uint64_t misses[INSTANCES], struct fault *f)
+{
+	struct kernel_ids ids;
+
+	if (kernel_ids(&ids, f))
+		return -1;
+	for (int i = 0; i < INSTANCES; i++) {
+		struct bpf_prog_info info = {0};
+		uint32_t n = sizeof(info);
+		int fd = bpf_prog_get_fd_by_id(ids.prog[i]);
+		if (fd < 0)
+			return fault_errno(f, "tracking program %u", ids.prog[i]);
+		int bad = bpf_obj_get_info_by_fd(fd, &info, &n);
+		if (bad)
+			fault_errno(f, "tracking program %u: info", ids.prog[i]);
+		close(fd);
+		if (bad)
+			return -1;
+		misses[i] = info.recursion_misses;
+	}
+	return 0;
+}
+
+int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *f)
+{
+	uint64_t *all = calloc((size_t)k->ncpus, sizeof(*all));
+	int bad = all ? 0 : fault_errno(f, "count runs");
+
+	for (uint32_t i = 0; i < INSTANCES && !bad; i++) {
+		runs[i] = 0;
+		if (bpf_map_lookup_elem(k->runs, &i, all))
+			bad = fault_errno(f, "map runs: read");
+		for (int c = 0; c < k->ncpus; c++)
+			runs[i] += all[c];
+	}
+	free(all);
+	return bad;
+}
+
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES], struct fault *f)
+{
+	struct sums *all = calloc((size_t)k->ncpus, sizeof(*all));
+	int bad = all ? 0 : fault_errno(f, "count sectors");
+
+	for (uint32_t i = 0; i < INSTANCES && !bad; i++) {
+		uint32_t key = i * SLOTS + slot;
+		s[i] = (struct sums){0};
+		if (bpf_map_lookup_elem(k->sums, &key, all))
+			bad = fault_errno(f, "map sums: read");
+		for (int c = 0; c < k->ncpus; c++) {
+			s[i].requests += all[c].requests;
+			s[i].written += all[c].written;
+			s[i].discarded += all[c].discarded;
+		}
+	}
+	free(all);
+	return bad;
+}
+
+// ---- bitmaps
+
+static int new_words(uint64_t n, struct fault *f)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+
+	if (n > UINT32_MAX) {
+		errno = EFBIG;
+		return fault_errno(f, "bitmap of %llu words", (unsigned long long)n);
+	}
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "blx_words", sizeof(uint32_t), sizeof(uint64_t),
+				(uint32_t)n, &o);
+	if (fd < 0)
+		return fault_errno(f, "bitmap of %llu words: create", (unsigned long long)n);
+	return fd;
+}
+
+// Updating an array of maps returns only when no program can hold the old entry
+// (kernel/bpf/syscall.c, maybe_wait_bpf_programs): synchronize_rcu(), also where membarrier(2)
+// would do nothing or refuse.
+int kernel_grace(const struct kernel *k, struct fault *f)
+{
+	uint32_t key = BITMAP_GRACE;
+	int fd = new_words(1, f);
+
+	if (fd < 0)
+		return -1;
+	int bad = bpf_map_update_elem(k->bitmaps, &key, &fd, BPF_ANY);
+	if (bad)
+		fault_errno(f, "map bitmaps: update");
+	close(fd);
+	return bad ? -1 : 0;
+}
+
+static uint64_t words_for(uint64_t bits)
+{
+	return (bits + WORD_BITS - 1) / WORD_BITS;
+}
+
+uint64_t kernel_bitmap_bytes(uint64_t blocks)
+{
+	uint64_t words = words_for(blocks);
+
+	return 2 * 8 * (words + words_for(words));
+}
+
+int kernel_bitmap_create(const struct kernel *k, uint32_t slot, uint32_t parity, uint64_t blocks,
+			 struct fault *f)
+{
+	uint64_t n[2] = {words_for(blocks), words_for(words_for(blocks))};
+
+	for (uint32_t level = 0; level < 2; level++) {
+		uint32_t key = BITMAP_INDEX(slot, parity, level);
+		int fd = new_words(n[level], f);
+		if (fd < 0)
+			return -1;
+		int bad = bpf_map_update_elem(k->bitmaps, &key, &fd, BPF_ANY);
+		if (bad)
+			fault_errno(f, "map bitmaps: update");
+		close(fd);
+		if (bad)
+			return -1;
+	}
+	return 0;
+}
+
+int kernel_bitmap_remove(const struct kernel *k, uint32_t slot, struct fault *f)
+{
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t key = slot * 4 + i;
+		if (bpf_map_delete_elem(k->bitmaps, &key) && errno != ENOENT)
+			return fault_errno(f, "map bitmaps: delete");
+	}
+	return 0;
+}
+
+static uint64_t *map_words(const struct kernel *k, uint32_t key, uint64_t *n, struct fault *f)
+{
+	struct bpf_map_info info = {0};
+	uint32_t id, len = sizeof(info);
+
+	if (bpf_map_lookup_elem(k->bitmaps, &key, &id)) {
+		fault_errno(f, "map bitmaps: entry %u", key);
+		return NULL;
+	}
+	int fd = bpf_map_get_fd_by_id(id);
+	if (fd < 0) {
+		fault_errno(f, "bitmap %u", id);
+		return NULL;
+	}
+	void *p = MAP_FAILED;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len))
+		p = mmap(NULL, info.max_entries * 8ul, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		fault_errno(f, "bitmap %u: mmap", id);
+	close(fd);
+	*n = info.max_entries;
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int kernel_bitmap_map(const struct kernel *k, uint32_t slot, uint32_t parity, struct bitmap *b,
+		      struct fault *f)
+{
+	memset(b, 0, sizeof(*b));
+	b->words = map_words(k, BITMAP_INDEX(slot, parity, 0), &b->nwords, f);
+	if (b->words)
+		b->summary = map_words(k, BITMAP_INDEX(slot, parity, 1), &b->nsummary, f);
+	if (b->summary)
+		return 0;
+	kernel_bitmap_unmap(b);
+	return -1;
+}
+
+void kernel_bitmap_unmap(struct bitmap *b)
+{
+	if (b->words)
+		munmap(b->words, b->nwords * 8);
+	if (b->summary)
+		munmap(b->summary, b->nsummary * 8);
+	memset(b, 0, sizeof(*b));
+}

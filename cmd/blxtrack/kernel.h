@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The kernel side: programs and maps, pinned in the bpf file system, shared by all tracked devices.
+// All functions return 0, or -1 with the fault (BLX_SYSTEM unless told).
+#ifndef BLX_KERNEL_H
+#define BLX_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf/track.h"
+#include "fault.h"
+
+#define KERNEL_PINS "/sys/fs/bpf/blx"
+
+struct kernel {
+	int devices, bitmaps, sums, runs;
+	int ncpus;                 // possible CPUs: values of a per-CPU entry
+	volatile uint32_t *parity; // which bitmap is marked
+	volatile struct slot *slots;
+};
+
+// Ids of what is attached: other ids mean that somebody's hands were there.
+struct kernel_ids {
+	uint32_t link[INSTANCES], prog[INSTANCES];
+};
+
+// Load the programs, attach and pin them. Says what is missing: privileges, BTF, helpers, the bpf
+// file system.
+int kernel_load(struct fault *f);
+// Are there pins of ours?
+bool kernel_present(void);
+int kernel_open(struct kernel *k, struct fault *f);
+void kernel_close(struct kernel *k);
+// Detach and forget everything.
+int kernel_unload(struct fault *f);
+
+int kernel_ids(struct kernel_ids *ids, struct fault *f);
+// Runs that the kernel skipped, per instance, since load (bpf_prog_info.recursion_misses).
+int kernel_misses(uint64_t misses[INSTANCES], struct fault *f);
+int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *f);
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES], struct fault *f);
+
+// Returns when no program run that began before the call is still going.
+int kernel_grace(const struct kernel *k, struct fault *f);
+
+// Kernel memory that both bitmaps of a range of so many blocks take, in bytes.
+uint64_t kernel_bitmap_bytes(uint64_t blocks);
+
+// One parity's bitmap of a slot, mapped into memory.
+struct bitmap {
+	uint64_t *words, *summary;
+	uint64_t nwords, nsummary;
+};
+// Give the slot empty bitmaps for BLOCKS blocks for PARITY in place of what it has; includes a
+// grace.
+int kernel_bitmap_create(const struct kernel *k, uint32_t slot, uint32_t parity, uint64_t blocks,
+			 struct fault *f);
+int kernel_bitmap_remove(const struct kernel *k, uint32_t slot, struct fault *f);
+int kernel_bitmap_map(const struct kernel *k, uint32_t slot, uint32_t parity, struct bitmap *b,
+		      struct fault *f);
+void kernel_bitmap_unmap(struct bitmap *b);
+
+// The slots of a disk form a chain. alloc: an inactive slot of the disk's chain, or one that no
+// chain holds; fill it, then link. link: activate it, joining the chain if it is not there. unlink:
+// deactivate it and drop its bitmaps.
+int kernel_slot_alloc(const struct kernel *k, uint32_t disk, uint32_t *slot, struct fault *f);
+int kernel_slot_link(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f);
+int kernel_slot_unlink(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f);
+// The slot whose sums hold the disk's figures.
+int kernel_slot_first(const struct kernel *k, uint32_t disk, uint32_t *slot, struct fault *f);
+
+// A kernel device number as the programs see it.
+static inline uint32_t kernel_dev(uint32_t major, uint32_t minor)
+{
+	return major << 20 | minor;
+}
+
+#endif

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Is it still the same device, and did the programs see every write to it?
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "flip.h"
+
+enum { SETTLE_TRIES = 50, SETTLE_NS = 20000000 };
+
+int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f)
+{
+	struct loop_info64 info;
+	struct blkdev disk;
+	char file[256];
+
+	buf[0] = 0;
+	if (blkdev_attr(d, "loop/backing_file", file, sizeof(file)))
+		return 0;
+	if (blkdev_identify_number(d->disk_major, d->disk_minor, &disk, f))
+		return -1;
+	int fd = blkdev_open(&disk, O_RDONLY | O_NONBLOCK, f);
+	if (fd < 0)
+		return -1;
+	int bad = ioctl(fd, LOOP_GET_STATUS64, &info);
+	if (bad)
+		fault_errno(f, "%s: loop status", d->name);
+	else
+		snprintf(buf, n, "device %" PRIu64 " inode %" PRIu64 " offset %" PRIu64,
+			 (uint64_t)info.lo_device, (uint64_t)info.lo_inode,
+			 (uint64_t)info.lo_offset);
+	close(fd);
+	return bad ? -1 : 0;
+}
+
+int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f)
+{
+	struct blkdev d;
+	char backing[sizeof(t->backing)];
+
+	if (t->lost[0])
+		return tracked_lose(t, f, "%s", t->lost);
+	if (t->starting)
+		return fault_set(f, BLX_RESYNC,
+				 "%s: 'blxtrack start' was interrupted: run it again", t->dev.name);
+	if (blkdev_identify_number(t->dev.major, t->dev.minor, &d, f)) {
+		char why[sizeof(f->text)];
+		memcpy(why, f->text, sizeof(why));
+		return tracked_lose(t, f, "the device is gone (%s)", why);
+	}
+	if (d.diskseq != t->dev.diskseq)
+		return tracked_lose(t, f,
+				    "another disk has its number now (diskseq %" PRIu64
+				    ", was %" PRIu64 ")",
+				    d.diskseq, t->dev.diskseq);
+	if (d.start != t->dev.start || d.disk_major != t->dev.disk_major ||
+	    d.disk_minor != t->dev.disk_minor)
+		return tracked_lose(t, f,
+				    "the partition moved (start %" PRIu64 ", was %" PRIu64 ")",
+				    d.start, t->dev.start);
+	if (d.size < t->dev.size)
+		return tracked_lose(t, f, "it shrank to %" PRIu64 " bytes from %" PRIu64, d.size,
+				    t->dev.size);
+	if (backing_of(&d, backing, sizeof(backing), f))
+		return -1;
+	if (strcmp(backing, t->backing))
+		return tracked_lose(t, f, "its backing changed (%s, was %s)", backing, t->backing);
+	*new_size = d.size;
+	return 0;
+}
+
+// ---- sums
+
+// Sectors written and discarded as the kernel accounts them (Documentation/block/stat.rst).
+struct accounted {
+	uint64_t written, discarded;
+};
+
+static int read_stat(const struct blkdev *d, struct accounted *a, struct fault *f)
+{
+	char text[512];
+	unsigned long long v[14] = {0};
+
+	if (blkdev_attr(d, "stat", text, sizeof(text)))
+		return fault_errno(f, "%s: stat", d->disk_name);
+	int n = sscanf(text,
+		       "%llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu",
+		       &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9], &v[10],
+		       &v[11], &v[12], &v[13]);
+	if (n < 7)
+		return fault_set(f, BLX_SYSTEM, "%s: stat has %d fields", d->disk_name, n);
+	*a = (struct accounted){v[6], v[13]};
+	return 0;
+}
+
+static int read_seen(const struct kernel *k, const struct tracked *t, struct accounted *seen,
+		     enum proof *proof, struct fault *f)
+{
+	struct sums s[INSTANCES];
+	uint64_t misses[INSTANCES];
+	uint32_t first;
+
+	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f) ||
+	    kernel_sums(k, first, s, f) || kernel_misses(misses, f))
+		return -1;
+	*seen = (struct accounted){0, 0};
+	*proof = PROOF_DEPTH;
+	for (int i = 0; i < INSTANCES; i++) {
+		if (!misses[i])
+			*proof = PROOF_SUMS;
+		if (s[i].written > seen->written)
+			seen->written = s[i].written;
+		if (s[i].discarded > seen->discarded)
+			seen->discarded = s[i].discarded;
+	}
+	return 0;
+}
+
+// One sample of accounted - seen: what was accounted before the look at the programs' sums had been
+// seen, and what was seen has been accounted some time later.
+struct sample {
+	struct accounted before, seen, after;
+	enum proof proof;
+};
+
+static int take_sample(const struct kernel *k, const struct tracked *t, struct sample *s,
+		       struct fault *f)
+{
+	return read_stat(&t->dev, &s->before, f) || read_seen(k, t, &s->seen, &s->proof, f) ||
+			       kernel_grace(k, f) || read_stat(&t->dev, &s->after, f)
+		       ? -1
+		       : 0;
+}
+
+enum verdict { FITS, MISSED, STOOD_STILL, BACKWARDS };
+
+static enum verdict weigh(struct balance *b, uint64_t before, uint64_t seen, uint64_t after)
+{
+	int64_t lo = (int64_t)(before - seen), hi = (int64_t)(after - seen);
+
+	if (before < b->accounted)
+		return BACKWARDS;
+	if (lo > b->hi)
+		return MISSED;
+	if (hi < b->lo)
+		return STOOD_STILL;
+	b->lo = lo > b->lo ? lo : b->lo;
+	b->hi = hi < b->hi ? hi : b->hi;
+	b->accounted = after;
+	return FITS;
+}
+
+static bool iostats_on(const struct blkdev *d)
+{
+	char v[16];
+
+	return blkdev_attr(d, "queue/iostats", v, sizeof(v)) || strcmp(v, "0");
+}
+
+static void rebase(struct tracked *t, const struct sample *s)
+{
+	t->written =
+		(struct balance){(int64_t)(s->before.written - s->seen.written),
+				 (int64_t)(s->after.written - s->seen.written), s->after.written};
+	t->discarded = (struct balance){(int64_t)(s->before.discarded - s->seen.discarded),
+					(int64_t)(s->after.discarded - s->seen.discarded),
+					s->after.discarded};
+}
+
+static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	struct sample s;
+
+	// A task may be preempted between the tracepoint and the accounting after it: give it time
+	// before saying that the accounting stands still.
+	for (int tries = 0;; tries++) {
+		if (take_sample(k, t, &s, f))
+			return -1;
+		enum verdict w =
+			weigh(&t->written, s.before.written, s.seen.written, s.after.written);
+		enum verdict d = weigh(&t->discarded, s.before.discarded, s.seen.discarded,
+				       s.after.discarded);
+		if (w == BACKWARDS || d == BACKWARDS)
+			return tracked_lose(t, f, "the kernel's statistics ran backwards");
+		if ((w == MISSED || d == MISSED) && s.proof != PROOF_DEPTH)
+			return tracked_lose(t, f,
+					    "the kernel accounted more writes than were seen "
+					    "(%" PRIu64 " sectors written, %" PRIu64 " seen)",
+					    s.before.written, s.seen.written);
+		if (w == FITS && d == FITS) {
+			t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
+			return tracked_save(t, f);
+		}
+		if (tries == SETTLE_TRIES || !iostats_on(&t->dev) || s.proof == PROOF_DEPTH)
+			break;
+		nanosleep(&(struct timespec){0, SETTLE_NS}, NULL);
+	}
+	t->proof = s.proof == PROOF_DEPTH ? PROOF_DEPTH : PROOF_NONE;
+	rebase(t, &s);
+	return tracked_save(t, f);
+}
+
+int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	struct sample s;
+
+	if (take_sample(k, t, &s, f))
+		return -1;
+	t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
+	rebase(t, &s);
+	return 0;
+}
+
+// ---- runs
+
+static int count_events(const struct kernel *k, uint64_t events[INSTANCES], struct fault *f)
+{
+	uint64_t misses[INSTANCES];
+
+	if (kernel_misses(misses, f) || kernel_runs(k, events, f))
+		return -1;
+	for (int i = 0; i < INSTANCES; i++)
+		events[i] += misses[i];
+	return 0;
+}
+
+// Bounds on how far instance 0's events are ahead of instance i's: what one look counts, all have
+// counted by the look after the grace.
+static int sample_events(const struct kernel *k, int64_t lo[INSTANCES], int64_t hi[INSTANCES],
+			 struct fault *f)
+{
+	uint64_t a[INSTANCES], b[INSTANCES];
+
+	if (count_events(k, a, f) || kernel_grace(k, f) || count_events(k, b, f))
+		return -1;
+	for (int i = 0; i < INSTANCES; i++) {
+		lo[i] = (int64_t)(a[0] - b[i]);
+		hi[i] = (int64_t)(b[0] - a[i]);
+	}
+	return 0;
+}
+
+int prove_host_begin(const struct kernel *k, struct host *h, struct fault *f)
+{
+	return kernel_ids(&h->ids, f) || sample_events(k, h->apart_lo, h->apart_hi, f) ? -1 : 0;
+}
+
+static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	int64_t lo[INSTANCES], hi[INSTANCES];
+	struct kernel_ids now;
+	struct host h;
+
+	if (host_load(&h, f))
+		return -1;
+	if (kernel_ids(&now, f))
+		return tracked_lose(t, f, "a tracking program was detached");
+	if (memcmp(&now, &h.ids, sizeof(now)))
+		return tracked_lose(t, f, "the tracking programs were replaced");
+	if (sample_events(k, lo, hi, f))
+		return -1;
+	for (int i = 1; i < INSTANCES; i++)
+		if (lo[i] > h.apart_hi[i] || hi[i] < h.apart_lo[i])
+			return tracked_lose(t, f,
+					    "the instances of the tracking program counted "
+					    "different numbers of events");
+	return 0;
+}
+
+int prove(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	const volatile struct slot *s = &k->slots[t->slot];
+	uint64_t size = 0;
+
+	if (identify_again(t, &size, f) || prove_host(k, t, f))
+		return -1;
+	if (!s->active || s->start != t->dev.start >> SECTOR_SHIFT)
+		return tracked_lose(t, f, "the kernel side was changed");
+	if (s->unplaced)
+		return tracked_lose(t, f, "%llu writes could not be placed", s->unplaced);
+	if (s->beyond != t->beyond && size == t->dev.size)
+		return tracked_lose(t, f, "writes beyond its end of %" PRIu64 " bytes",
+				    t->dev.size);
+	if (s->passed && !t->ignore_passthrough)
+		return tracked_lose(t, f,
+				    "%llu passthrough commands (SG_IO or the like) that may have "
+				    "written",
+				    s->passed);
+	return prove_sums(k, t, f);
+}

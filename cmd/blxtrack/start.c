@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxtrack start: say no by name to what cannot be tracked, and begin with the rest.
+#include <errno.h>
+#include <getopt.h>
+#include <glob.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "blxtrack.h"
+#include "die.h"
+#include "num.h"
+
+struct options {
+	uint32_t block; // 0: not given
+	bool ignore_passthrough;
+};
+
+enum { BLOCK_DEFAULT = 4096, BLOCK_MIN = 512, BLOCK_MAX = 1 << 20 };
+
+static void usage(FILE *to)
+{
+	fputs("usage: blxtrack start [-b SIZE] [--ignore-passthrough] DEV...\n"
+	      "  -b, --block SIZE        bytes in a block: 512 to 1M, a power of two (default "
+	      "4096)\n"
+	      "      --ignore-passthrough  do not count SG_IO and the like as lost writes\n"
+	      "  -h, --help              this text\n",
+	      to);
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+	static const struct option longs[] = {{"block", required_argument, NULL, 'b'},
+					      {"ignore-passthrough", no_argument, NULL, 'P'},
+					      {"help", no_argument, NULL, 'h'},
+					      {0}};
+	struct options o = {0};
+	uint64_t v;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "b:h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'b':
+			if (num_size(optarg, &v) || v < BLOCK_MIN || v > BLOCK_MAX || (v & (v - 1)))
+				die_usage("-b %s: a block is a power of two from 512 to 1M",
+					  optarg);
+			o.block = (uint32_t)v;
+			break;
+		case 'P':
+			o.ignore_passthrough = true;
+			break;
+		case 'h':
+			usage(stdout);
+			close_stdout();
+			exit(BLX_OK);
+		default:
+			exit(BLX_USAGE);
+		}
+	}
+	if (optind == argc)
+		die_usage("start: which device?");
+	return o;
+}
+
+// ---- refusals
+
+static bool attr_is(const struct blkdev *d, const char *attr, const char *value)
+{
+	char v[64];
+
+	return !blkdev_attr(d, attr, v, sizeof(v)) && !strcmp(v, value);
+}
+
+static bool has(const struct blkdev *d, const char *attr)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", d->disk_major, d->disk_minor, attr);
+	return !access(path, F_OK);
+}
+
+// A path of a multipath device: dm holds it under a uuid that begins with "mpath-".
+static bool under_multipath(const struct blkdev *d)
+{
+	char pattern[128], uuid[64];
+	glob_t g;
+	bool yes = false;
+
+	snprintf(pattern, sizeof(pattern), "/sys/dev/block/%u:%u/holders/dm-*/dm/uuid",
+		 d->disk_major, d->disk_minor);
+	if (glob(pattern, 0, NULL, &g))
+		return false;
+	for (size_t i = 0; i < g.gl_pathc && !yes; i++) {
+		FILE *in = fopen(g.gl_pathv[i], "re");
+		yes = in && fgets(uuid, sizeof(uuid), in) && !strncmp(uuid, "mpath-", 6);
+		if (in)
+			fclose(in);
+	}
+	globfree(&g);
+	return yes;
+}
+
+static const char *kind_of(const struct blkdev *d)
+{
+	if (has(d, "dm"))
+		return "a device-mapper device";
+	if (has(d, "md"))
+		return "an md array";
+	if (!strncmp(d->disk_name, "zram", 4))
+		return "a zram device";
+	if (!strncmp(d->disk_name, "ram", 3))
+		return "a RAM disk (brd)";
+	if (!strncmp(d->disk_name, "nvme", 4))
+		return "an NVMe multipath head";
+	if (!strncmp(d->disk_name, "bcache", 6))
+		return "a bcache device";
+	return "a bio-based device";
+}
+
+// Why a device cannot be tracked; NULL if it can.
+static const char *refusal(const struct blkdev *d)
+{
+	static char words[160];
+	char zoned[32];
+
+	if (has(d, "dm") || !has(d, "mq")) {
+		snprintf(words, sizeof(words),
+			 "%s: only request-based devices can be tracked so far", kind_of(d));
+		return words;
+	}
+	if (!blkdev_attr(d, "queue/zoned", zoned, sizeof(zoned)) && strcmp(zoned, "none"))
+		return "a zoned device: a zone reset is completed without its range";
+	if (attr_is(d, "queue/dax", "1"))
+		return "a DAX device: writes through mappings pass no block layer";
+	if (attr_is(d, "hidden", "1"))
+		return "a path of a multipath device: track the device above it";
+	if (under_multipath(d))
+		return "a path of a multipath device: track the device above it";
+	if (!d->size)
+		return "it has no size: no medium, or nothing attached";
+	return NULL;
+}
+
+static enum passthrough passthrough_of(const struct blkdev *d)
+{
+	if (!strncmp(d->disk_name, "sd", 2) || !strncmp(d->disk_name, "sr", 2))
+		return PASS_SCSI;
+	if (!strncmp(d->disk_name, "nvme", 4))
+		return PASS_NVME;
+	if (!strncmp(d->disk_name, "vd", 2))
+		return PASS_VIRTIO;
+	return PASS_UNKNOWN;
+}
+
+// ---- beginning
+
+static uint64_t memory_available(void)
+{
+	FILE *in = fopen("/proc/meminfo", "re");
+	char line[128];
+	unsigned long long kib = 0;
+
+	while (in && fgets(line, sizeof(line), in))
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			break;
+	if (in)
+		fclose(in);
+	return kib * 1024;
+}
+
+static uint64_t memory_needed(const struct blkdev *d, uint32_t block)
+{
+	return kernel_bitmap_bytes((d->size + block - 1) / block);
+}
+
+static int check_device(const struct blkdev *d, uint32_t block, struct fault *f)
+{
+	const char *no = refusal(d);
+
+	if (no)
+		return fault_set(f, BLX_TARGET, "%s cannot be tracked: %s", d->name, no);
+	if (block < d->logical_block)
+		return fault_set(f, BLX_USAGE,
+				 "%s: its logical blocks have %u bytes: -b must not be smaller",
+				 d->name, d->logical_block);
+	uint64_t need = memory_needed(d, block), have = memory_available();
+	if (have && need > have / 2)
+		return fault_set(f, BLX_SYSTEM,
+				 "%s: tracking in blocks of %u bytes takes %" PRIu64
+				 " MiB of kernel memory, "
+				 "more than half of the %" PRIu64
+				 " MiB available: use larger blocks (-b)",
+				 d->name, block, need >> 20, have >> 20);
+	return 0;
+}
+
+// Consumers that were there lose their positions; a device without any gets the default one, which
+// lacks everything.
+static int reset_consumers(struct tracked *t, struct fault *f)
+{
+	struct consumer *c;
+	size_t n;
+
+	if (consumer_all(t, &c, &n, f))
+		return -1;
+	int bad = 0;
+	for (size_t i = 0; i < n && !bad; i++) {
+		c[i].lost = true;
+		c[i].epoch = t->epoch;
+		c[i].has_base = c[i].has_partial = false;
+		c[i].cursor = 0;
+		bad = consumer_save(t, &c[i], f);
+	}
+	free(c);
+	if (!n && !bad) {
+		struct consumer first = {
+			.name = DEFAULT_CONSUMER, .epoch = t->epoch, .added = time(NULL)};
+		bad = consumer_save(t, &first, f);
+	}
+	return bad;
+}
+
+static int activate(struct kernel *k, struct tracked *t, struct fault *f)
+{
+	uint64_t blocks = tracked_blocks(t);
+	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);
+
+	for (uint32_t parity = 0; parity < 2; parity++)
+		if (kernel_bitmap_create(k, t->slot, parity, blocks, f))
+			return -1;
+	volatile struct slot *s = &k->slots[t->slot];
+	s->start = t->dev.start >> SECTOR_SHIFT;
+	s->end = t->dev.partition ? (t->dev.start + t->dev.size) >> SECTOR_SHIFT : UINT64_MAX;
+	s->shift = (uint32_t)__builtin_ctz(t->block) - SECTOR_SHIFT;
+	s->passthrough = passthrough_of(&t->dev);
+	s->beyond = s->passed = s->unplaced = 0;
+	return kernel_slot_link(k, disk, t->slot, f);
+}
+
+// A new lineage. T holds the epoch counter of an earlier one, or zero, and its directory if it has
+// one.
+static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
+		 const struct options *o, struct fault *f)
+{
+	uint64_t epoch = t->epoch;
+	uint32_t disk = kernel_dev(d->disk_major, d->disk_minor);
+
+	tracked_close(t);
+	*t = (struct tracked){.dirfd = -1, .dev = *d, .epoch = epoch, .starting = true};
+	t->block = o->block ? o->block : BLOCK_DEFAULT;
+	t->ignore_passthrough = o->ignore_passthrough;
+	t->started = time(NULL);
+	if (uuid_make(&t->lineage))
+		return fault_errno(f, "%s: make a lineage", d->name);
+	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", d->name,
+	     d->size, t->block, (memory_needed(d, t->block) + 1023) / 1024);
+	if (backing_of(d, t->backing, sizeof(t->backing), f) || tracked_create(t, f) ||
+	    kernel_slot_alloc(k, disk, &t->slot, f) || tracked_save(t, f) ||
+	    delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f) || activate(k, t, f) ||
+	    prove_begin(k, t, f))
+		return -1;
+	t->starting = false;
+	return tracked_save(t, f);
+}
+
+// Is what was attached still there, and nothing else?
+static bool host_intact(void)
+{
+	struct kernel_ids now;
+	struct host h;
+	struct fault f;
+
+	return !host_load(&h, &f) && !kernel_ids(&now, &f) && !memcmp(&now, &h.ids, sizeof(now));
+}
+
+// Somebody's hands were at the pins: no device's history is whole, and no slot of theirs is left.
+static int abandon_kernel(struct fault *f)
+{
+	struct tracked *all;
+	size_t n;
+
+	if (tracked_all(&all, &n, f))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		all[i].starting = true;
+		all[i].slot = SLOT_NONE;
+		tracked_lose(&all[i], f, "the tracking programs were gone");
+		if (tracked_save(&all[i], f))
+			return -1;
+	}
+	tracked_all_free(all, n);
+	return kernel_unload(f);
+}
+
+// Programs and state, as they must be before any device can start.
+static int ready_host(struct kernel *k, struct fault *f)
+{
+	struct host h;
+
+	if (kernel_present() && !state_mounted())
+		return fault_set(f, BLX_RESYNC,
+				 "%s is gone while the kernel still tracks: run 'blxtrack stop "
+				 "--all --force', "
+				 "then start again",
+				 STATE_DIR);
+	if (state_mount(f))
+		return -1;
+	if (kernel_present() && host_intact())
+		return kernel_open(k, f);
+	if (kernel_present() && abandon_kernel(f))
+		return -1;
+	if (kernel_load(f) || kernel_open(k, f))
+		return -1;
+	if (!prove_host_begin(k, &h, f) && !host_save(&h, f))
+		return 0;
+	kernel_close(k);
+	struct fault ignored;
+	kernel_unload(&ignored);
+	return -1;
+}
+
+// Is T, found under the device's number, tracked and whole? Then start has nothing to do.
+static int still_whole(const struct kernel *k, struct tracked *t, const struct options *o,
+		       struct fault *f)
+{
+	uint64_t size;
+
+	if (t->starting)
+		return 0;
+	if (identify_again(t, &size, f) || prove(k, t, f))
+		return f->code == BLX_RESYNC ? 0 : -1;
+	if (o->block && o->block != t->block)
+		return fault_set(f, BLX_TARGET,
+				 "%s is tracked in blocks of %u bytes: stop it first", t->dev.name,
+				 t->block);
+	return 1;
+}
+
+static int start_one(struct kernel *k, const char *path, const struct options *o, struct fault *f)
+{
+	struct tracked t = {.dirfd = -1};
+	struct blkdev d;
+	int bad, whole;
+
+	if (blkdev_identify(path, &d, f) ||
+	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f))
+		return -1;
+	if (tracked_load(&t, d.major, d.minor, f)) {
+		if (f->code != BLX_TARGET)
+			return -1;
+		t = (struct tracked){.dirfd = -1};
+		bad = begin(k, &t, &d, o, f);
+	} else if (!(bad = (whole = still_whole(k, &t, o, f)) < 0) && !whole) {
+		warn("%s: %s: tracking begins again under a new lineage", path,
+		     t.lost[0] ? t.lost : "an earlier start was interrupted");
+		uint32_t disk = kernel_dev(t.dev.disk_major, t.dev.disk_minor);
+		bad = (t.slot != SLOT_NONE && kernel_slot_unlink(k, disk, t.slot, f)) ||
+		      begin(k, &t, &d, o, f);
+	}
+	tracked_close(&t);
+	return bad ? -1 : 0;
+}
+
+int cmd_start(int argc, char **argv)
+{
+	const struct options o = parse_options(argc, argv);
+	struct kernel k;
+	struct fault f;
+	int lock = state_lock(LOCK_WAIT_S, &f);
+
+	if (lock < 0)
+		die_fault(&f);
+	for (int i = optind; i < argc; i++) {
+		struct blkdev d;
+		if (blkdev_identify(argv[i], &d, &f) ||
+		    check_device(&d, o.block ? o.block : BLOCK_DEFAULT, &f))
+			die_fault(&f);
+	}
+	if (ready_host(&k, &f))
+		die_fault(&f);
+	for (int i = optind; i < argc; i++)
+		if (start_one(&k, argv[i], &o, &f))
+			die_fault(&f);
+	kernel_close(&k);
+	close(lock);
+	return BLX_OK;
+}

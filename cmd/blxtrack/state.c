@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kv.h"
+#include "num.h"
+#include "state.h"
+
+enum { TMPFS_MAGIC = 0x01021994, POLL_NS = 5000000 };
+
+int state_lock(int timeout_s, struct fault *f)
+{
+	int fd = open(STATE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return fault_errno(f, "%s%s", STATE_LOCK, geteuid() ? " (run as root)" : "");
+	for (int64_t tries = (int64_t)timeout_s * 1000000000 / POLL_NS;; tries--) {
+		if (!flock(fd, LOCK_EX | LOCK_NB))
+			return fd;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			fault_errno(f, "%s: lock", STATE_LOCK);
+		else if (tries <= 0)
+			fault_set(f, BLX_BUSY, "%s: held by another blxtrack for %d s", STATE_LOCK,
+				  timeout_s);
+		else {
+			nanosleep(&(struct timespec){0, POLL_NS}, NULL);
+			continue;
+		}
+		close(fd);
+		return -1;
+	}
+}
+
+bool state_mounted(void)
+{
+	struct stat dir, parent;
+	struct statfs fs;
+
+	return !stat(STATE_DIR, &dir) && !stat(STATE_DIR "/..", &parent) &&
+	       dir.st_dev != parent.st_dev && !statfs(STATE_DIR, &fs) && fs.f_type == TMPFS_MAGIC;
+}
+
+int state_mount(struct fault *f)
+{
+	if (state_mounted())
+		return 0;
+	if (mkdir(STATE_DIR, 0700) && errno != EEXIST)
+		return fault_errno(f, "%s: create", STATE_DIR);
+	if (mount("blx", STATE_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return fault_errno(f, "%s: mount a tmpfs", STATE_DIR);
+	return 0;
+}
+
+int state_unmount(struct fault *f)
+{
+	if (state_mounted() && umount2(STATE_DIR, MNT_DETACH))
+		return fault_errno(f, "%s: unmount", STATE_DIR);
+	rmdir(STATE_DIR);
+	return 0;
+}
+
+static int open_dir(const char *path, struct fault *f)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		fault_errno(f, "%s", path);
+	return fd;
+}
+
+// ---- the host
+
+int host_save(const struct host *h, struct fault *f)
+{
+	struct kv_out o;
+	int dir = open_dir(STATE_DIR, f);
+
+	if (dir < 0 || kv_begin(&o, f))
+		return -1;
+	fprintf(o.to, "layout: %d\n", TRACK_LAYOUT);
+	for (int i = 0; i < INSTANCES; i++)
+		fprintf(o.to,
+			"link%d: %u\nprog%d: %u\napart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64
+			"\n",
+			i, h->ids.link[i], i, h->ids.prog[i], i, h->apart_lo[i], i, h->apart_hi[i]);
+	int bad = kv_end(&o, dir, "host", f);
+	close(dir);
+	return bad;
+}
+
+int host_load(struct host *h, struct fault *f)
+{
+	struct kv kv;
+	int dir = open_dir(STATE_DIR, f);
+
+	if (dir < 0)
+		return -1;
+	int bad = kv_load(&kv, dir, "host", f);
+	close(dir);
+	if (bad)
+		return -1;
+	uint64_t layout = kv_u64(&kv, "layout");
+	for (int i = 0; i < INSTANCES; i++) {
+		char key[32];
+		snprintf(key, sizeof(key), "link%d", i);
+		h->ids.link[i] = (uint32_t)kv_u64(&kv, key);
+		snprintf(key, sizeof(key), "prog%d", i);
+		h->ids.prog[i] = (uint32_t)kv_u64(&kv, key);
+		snprintf(key, sizeof(key), "apart-lo%d", i);
+		h->apart_lo[i] = kv_i64(&kv, key);
+		snprintf(key, sizeof(key), "apart-hi%d", i);
+		h->apart_hi[i] = kv_i64(&kv, key);
+	}
+	bad = kv_check(&kv, f);
+	kv_free(&kv);
+	if (!bad && layout != TRACK_LAYOUT)
+		return fault_set(f, BLX_SYSTEM,
+				 "tracking was started by another version of blxtrack");
+	return bad;
+}
+
+// ---- a tracked device
+
+static void dir_name(char *buf, size_t n, uint32_t major, uint32_t minor)
+{
+	snprintf(buf, n, STATE_DIR "/%u:%u", major, minor);
+}
+
+int tracked_create(struct tracked *t, struct fault *f)
+{
+	char path[64];
+
+	dir_name(path, sizeof(path), t->dev.major, t->dev.minor);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return fault_errno(f, "%s: create", path);
+	t->dirfd = open_dir(path, f);
+	return t->dirfd < 0 ? -1 : 0;
+}
+
+int tracked_save(const struct tracked *t, struct fault *f)
+{
+	struct kv_out o;
+	char lineage[UUID_TEXT];
+
+	if (kv_begin(&o, f))
+		return -1;
+	uuid_format(&t->lineage, lineage);
+	fprintf(o.to, "lineage: %s\nname: %s\ndisk-name: %s\nserial: %s\nbacking: %s\nlost: %s\n",
+		lineage, t->dev.name, t->dev.disk_name, t->dev.serial, t->backing, t->lost);
+	fprintf(o.to, "disk: %u\ndisk-minor: %u\nsize: %" PRIu64 "\nstart: %" PRIu64 "\n",
+		t->dev.disk_major, t->dev.disk_minor, t->dev.size, t->dev.start);
+	fprintf(o.to, "disk-size: %" PRIu64 "\ndiskseq: %" PRIu64 "\nlogical: %u\npartition: %d\n",
+		t->dev.disk_size, t->dev.diskseq, t->dev.logical_block, t->dev.partition);
+	fprintf(o.to,
+		"slot: %u\nblock: %u\nignore-passthrough: %d\nstarting: %d\nstarted: %" PRId64 "\n",
+		t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
+	fprintf(o.to, "epoch: %" PRIu64 "\nbeyond: %" PRIu64 "\nproof: %d\n", t->epoch, t->beyond,
+		(int)t->proof);
+	fprintf(o.to, "written-lo: %" PRId64 "\nwritten-hi: %" PRId64 "\nwritten: %" PRIu64 "\n",
+		t->written.lo, t->written.hi, t->written.accounted);
+	fprintf(o.to,
+		"discarded-lo: %" PRId64 "\ndiscarded-hi: %" PRId64 "\ndiscarded: %" PRIu64 "\n",
+		t->discarded.lo, t->discarded.hi, t->discarded.accounted);
+	return kv_end(&o, t->dirfd, "state", f);
+}
+
+static void read_device(struct kv *kv, struct blkdev *d)
+{
+	kv_copy(kv, "name", d->name, sizeof(d->name));
+	kv_copy(kv, "disk-name", d->disk_name, sizeof(d->disk_name));
+	kv_copy(kv, "serial", d->serial, sizeof(d->serial));
+	d->disk_major = (uint32_t)kv_u64(kv, "disk");
+	d->disk_minor = (uint32_t)kv_u64(kv, "disk-minor");
+	d->size = kv_u64(kv, "size");
+	d->start = kv_u64(kv, "start");
+	d->disk_size = kv_u64(kv, "disk-size");
+	d->diskseq = kv_u64(kv, "diskseq");
+	d->logical_block = (uint32_t)kv_u64(kv, "logical");
+	d->partition = kv_u64(kv, "partition");
+}
+
+static void read_balance(struct kv *kv, const char *what, struct balance *b)
+{
+	char key[32];
+
+	snprintf(key, sizeof(key), "%s-lo", what);
+	b->lo = kv_i64(kv, key);
+	snprintf(key, sizeof(key), "%s-hi", what);
+	b->hi = kv_i64(kv, key);
+	b->accounted = kv_u64(kv, what);
+}
+
+static int tracked_read(struct tracked *t, struct fault *f)
+{
+	struct kv kv;
+
+	if (kv_load(&kv, t->dirfd, "state", f))
+		return -1;
+	read_device(&kv, &t->dev);
+	if (uuid_parse(kv_str(&kv, "lineage"), &t->lineage))
+		kv.missing = true;
+	kv_copy(&kv, "backing", t->backing, sizeof(t->backing));
+	kv_copy(&kv, "lost", t->lost, sizeof(t->lost));
+	t->slot = (uint32_t)kv_u64(&kv, "slot");
+	t->block = (uint32_t)kv_u64(&kv, "block");
+	t->ignore_passthrough = kv_u64(&kv, "ignore-passthrough");
+	t->starting = kv_u64(&kv, "starting");
+	t->started = kv_i64(&kv, "started");
+	t->epoch = kv_u64(&kv, "epoch");
+	t->beyond = kv_u64(&kv, "beyond");
+	t->proof = (enum proof)kv_u64(&kv, "proof");
+	read_balance(&kv, "written", &t->written);
+	read_balance(&kv, "discarded", &t->discarded);
+	int bad = kv_check(&kv, f);
+	kv_free(&kv);
+	if (!bad && (t->slot > SLOT_NONE || (t->slot == SLOT_NONE && !t->starting) ||
+		     t->block < 512 || t->block > 1 << 20))
+		return fault_set(f, BLX_RESYNC, "tracking state: damaged at 'slot' or 'block'");
+	return bad;
+}
+
+int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault *f)
+{
+	char path[64];
+
+	memset(t, 0, sizeof(*t));
+	t->dev.major = major;
+	t->dev.minor = minor;
+	dir_name(path, sizeof(path), major, minor);
+	t->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (t->dirfd < 0 && errno == ENOENT && kernel_present() && !state_mounted())
+		return fault_set(
+			f, BLX_RESYNC,
+			"%s is gone while the kernel still tracks: the history is lost; run "
+			"'blxtrack stop --all --force' and start again",
+			STATE_DIR);
+	if (t->dirfd < 0 && errno == ENOENT)
+		return fault_set(f, BLX_TARGET,
+				 "device %u:%u is not tracked: run 'blxtrack start' first", major,
+				 minor);
+	if (t->dirfd < 0)
+		return fault_errno(f, "%s%s", path, geteuid() ? " (run as root)" : "");
+	if (!tracked_read(t, f))
+		return 0;
+	tracked_close(t);
+	return -1;
+}
+
+int tracked_find(struct tracked *t, const char *path, struct fault *f)
+{
+	struct blkdev d;
+	uint64_t major, minor;
+	char text[32];
+	const char *colon = strchr(path, ':');
+
+	// MAJ:MIN finds a device whose node has gone
+	if (colon && path[0] != '/' && (size_t)(colon - path) < sizeof(text)) {
+		snprintf(text, sizeof(text), "%.*s", (int)(colon - path), path);
+		if (!num_u64(text, &major) && !num_u64(colon + 1, &minor) && major < 4096 &&
+		    minor < 1 << 20)
+			return tracked_load(t, (uint32_t)major, (uint32_t)minor, f);
+	}
+	if (blkdev_identify(path, &d, f))
+		return -1;
+	if (!tracked_load(t, d.major, d.minor, f))
+		return 0;
+	char why[sizeof(f->text)];
+	memcpy(why, f->text, sizeof(why));
+	return fault_set(f, f->code, "%s: %s", path, why);
+}
+
+void tracked_close(struct tracked *t)
+{
+	if (t->dirfd >= 0)
+		close(t->dirfd);
+	t->dirfd = -1;
+}
+
+int tracked_remove(struct tracked *t, struct fault *f)
+{
+	char path[64];
+	int fd = dup(t->dirfd);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	dir_name(path, sizeof(path), t->dev.major, t->dev.minor);
+	if (!d)
+		return fault_errno(f, "%s: list", path);
+	// `state` first: without it the rest means nothing
+	unlinkat(t->dirfd, "state", 0);
+	while ((e = readdir(d)))
+		unlinkat(t->dirfd, e->d_name, 0);
+	closedir(d);
+	if (rmdir(path))
+		return fault_errno(f, "%s: remove", path);
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct tracked *x = a, *y = b;
+
+	if (x->dev.major != y->dev.major)
+		return x->dev.major < y->dev.major ? -1 : 1;
+	return x->dev.minor < y->dev.minor ? -1 : x->dev.minor > y->dev.minor;
+}
+
+int tracked_all(struct tracked **all, size_t *n, struct fault *f)
+{
+	DIR *d = opendir(STATE_DIR);
+	struct dirent *e;
+	unsigned int major, minor;
+	int bad = 0, len;
+
+	*all = NULL;
+	*n = 0;
+	if (!d)
+		return errno == ENOENT ? 0
+				       : fault_errno(f, "%s%s", STATE_DIR,
+						     geteuid() ? " (run as root)" : "");
+	while (!bad && (e = readdir(d))) {
+		if (sscanf(e->d_name, "%4u:%7u%n", &major, &minor, &len) != 2 || e->d_name[len])
+			continue;
+		void *p = realloc(*all, (*n + 1) * sizeof(**all));
+		if (!p) {
+			bad = fault_errno(f, "%s", STATE_DIR);
+			break;
+		}
+		*all = p;
+		bad = tracked_load(&(*all)[*n], major, minor, f);
+		*n += !bad;
+	}
+	closedir(d);
+	if (bad) {
+		tracked_all_free(*all, *n);
+		return -1;
+	}
+	if (*n)
+		qsort(*all, *n, sizeof(**all), by_number);
+	return 0;
+}
+
+void tracked_all_free(struct tracked *all, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		tracked_close(&all[i]);
+	free(all);
+}
+
+int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!t->lost[0]) {
+		va_start(ap, fmt);
+		vsnprintf(t->lost, sizeof(t->lost), fmt, ap);
+		va_end(ap);
+		if (tracked_save(t, f))
+			return -1;
+	}
+	return fault_set(
+		f, BLX_RESYNC,
+		"%s: tracking is incomplete: %s; run 'blxtrack start' again, then 'blxtrack "
+		"consumer reset' (or resync with blxsum)",
+		t->dev.name, t->lost);
+}
+
+uint64_t tracked_blocks(const struct tracked *t)
+{
+	return (t->dev.size + t->block - 1) / t->block;
+}

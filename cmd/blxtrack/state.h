@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What blxtrack remembers of the host and of each tracked device, in a tmpfs at /run/blx: gone with
+// the kernel whose bitmaps it belongs to. Everything here is read and written under one lock.
+#ifndef BLX_STATE_H
+#define BLX_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "blkdev.h"
+#include "fault.h"
+#include "head.h"
+#include "kernel.h"
+
+#define STATE_DIR "/run/blx"
+#define STATE_LOCK "/run/blx.lock"
+
+// The host's part: which programs were attached, and how far their run counts can be apart.
+struct host {
+	struct kernel_ids ids;
+	int64_t apart_lo[INSTANCES],
+		apart_hi[INSTANCES]; // bounds on (runs + misses) of instance 0 minus instance i
+};
+
+// Bounds on (sectors that the kernel accounted) - (sectors that the programs saw) since the slot
+// was activated. The difference is constant while nothing is missed, so each sample narrows it;
+// samples that cannot meet prove a loss.
+struct balance {
+	int64_t lo, hi;
+	uint64_t accounted; // at the last sample; never runs backwards
+};
+
+enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone
+
+enum proof { PROOF_SUMS, PROOF_DEPTH, PROOF_NONE }; // what the coverage proof of a device is worth
+
+struct tracked {
+	int dirfd;
+	struct blkdev dev; // as it was at start (size: grown since)
+	char backing[160]; // of a loop device: inode and offset of the file; "" else
+	struct token lineage;
+	uint32_t slot, block;
+	bool ignore_passthrough;
+	bool starting; // start did not finish
+	int64_t started;
+	char lost[200];  // why the history is not whole; "" while it is
+	uint64_t epoch;  // number last given to a delta
+	uint64_t beyond; // slot's count of writes beyond the bitmap that growth explains
+	struct balance written, discarded;
+	enum proof proof;
+};
+
+// Take the lock, waiting up to TIMEOUT_S (fault BLX_BUSY). The fd; closing it lets go.
+int state_lock(int timeout_s, struct fault *f);
+
+// Mount the tmpfs if it is not there.
+int state_mount(struct fault *f);
+bool state_mounted(void);
+int state_unmount(struct fault *f);
+
+int host_save(const struct host *h, struct fault *f);
+int host_load(struct host *h, struct fault *f);
+
+// The directory of a device number. create: makes it. Not there: BLX_TARGET "not tracked".
+int tracked_create(struct tracked *t, struct fault *f);
+int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault *f);
+int tracked_save(const struct tracked *t, struct fault *f);
+void tracked_close(struct tracked *t);
+// Remove the directory and all in it.
+int tracked_remove(struct tracked *t, struct fault *f);
+// By path; identifies the node first.
+int tracked_find(struct tracked *t, const char *path, struct fault *f);
+
+// All tracked devices, malloc'ed, ascending by number; each to be closed.
+int tracked_all(struct tracked **all, size_t *n, struct fault *f);
+void tracked_all_free(struct tracked *all, size_t n);
+
+// Remember for ever that the history is not whole (the first reason stays), and say so: returns -1
+// with BLX_RESYNC.
+int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+// Blocks of the tracked range.
+uint64_t tracked_blocks(const struct tracked *t);
+
+// A consumer is a position.
+struct consumer {
+	char name[HEAD_NAME_MAX + 1];
+	uint64_t epoch; // acked; or, with no base, the epoch at which it was added or reset: later
+			// acks count
+	bool has_base;
+	struct token base;
+	uint64_t cursor; // lacks everything from here on; == size: nothing
+	bool has_partial;
+	uint64_t partial_epoch;
+	struct token partial;
+	uint64_t partial_upto;
+	int64_t added, acked; // seconds since 1970: when it was made, when the epoch it acked was
+			      // cut (0: never)
+	bool lost;            // needs a resync or a reset
+};
+
+int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f);
+int consumer_save(const struct tracked *t, const struct consumer *c, struct fault *f);
+int consumer_remove(const struct tracked *t, const char *name, struct fault *f);
+bool consumer_exists(const struct tracked *t, const char *name);
+// malloc'ed, sorted by name.
+int consumer_all(const struct tracked *t, struct consumer **all, size_t *n, struct fault *f);
+
+#endif

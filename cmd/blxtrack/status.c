@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxtrack status: for people, for machines, for monitors.
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blxtrack.h"
+#include "die.h"
+#include "num.h"
+
+enum format { TEXT, JSON, PROMETHEUS, CHECK };
+
+struct options {
+	enum format format;
+	uint64_t warn, crit;
+};
+
+struct report {
+	struct tracked *t;
+	struct consumer *consumers;
+	size_t n;
+	uint64_t *lacks; // bytes, a consumer each
+	uint64_t *age;   // seconds since the epoch it acked was cut
+	uint64_t deltas;
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: blxtrack status [--json | --prometheus | --check --warn AGE --crit AGE] "
+	      "[DEV...]\n"
+	      "      --json        one JSON object\n"
+	      "      --prometheus  metrics in Prometheus' text format\n"
+	      "      --check       one line and 0 ok, 1 warning, 2 critical or incomplete, 3 "
+	      "unknown\n"
+	      "      --warn AGE    warn when a consumer's last acked epoch is older (s, m, h, d)\n"
+	      "      --crit AGE    critical when it is older\n"
+	      "  -h, --help        this text\n",
+	      to);
+}
+
+static uint64_t age_option(const char *name, const char *text)
+{
+	uint64_t v;
+
+	if (num_seconds(text, &v) || !v)
+		die_usage("--%s %s: not an age", name, text);
+	return v;
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+	static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
+					      {"prometheus", no_argument, NULL, 'p'},
+					      {"check", no_argument, NULL, 'k'},
+					      {"warn", required_argument, NULL, 'w'},
+					      {"crit", required_argument, NULL, 'c'},
+					      {"help", no_argument, NULL, 'h'},
+					      {0}};
+	struct options o = {0};
+	int c, formats = 0;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'j':
+		case 'p':
+		case 'k':
+			o.format = c == 'j' ? JSON : c == 'p' ? PROMETHEUS : CHECK;
+			formats++;
+			break;
+		case 'w':
+			o.warn = age_option("warn", optarg);
+			break;
+		case 'c':
+			o.crit = age_option("crit", optarg);
+			break;
+		case 'h':
+			usage(stdout);
+			close_stdout();
+			exit(BLX_OK);
+		default:
+			exit(BLX_USAGE);
+		}
+	}
+	if (formats > 1 || ((o.warn || o.crit) && o.format != CHECK))
+		die_usage("status: one of --json, --prometheus and --check; --warn and --crit go "
+			  "with --check");
+	return o;
+}
+
+// ---- gathering
+
+// A device's health now, not as it was at the last drain. What is found incomplete is remembered.
+static void refresh(const struct session *s, struct tracked *t)
+{
+	struct fault f;
+
+	if (!t->starting)
+		prove(&s->k, t, &f);
+}
+
+static int gather(const struct session *s, struct tracked *t, struct report *r, struct fault *f)
+{
+	struct delta *d;
+	size_t nd;
+
+	*r = (struct report){.t = t};
+	refresh(s, t);
+	if (consumer_all(t, &r->consumers, &r->n, f) || delta_all(t, 0, &d, &nd, f))
+		return -1;
+	r->deltas = nd;
+	delta_all_free(d, nd);
+	r->lacks = calloc(r->n + 1, sizeof(*r->lacks));
+	r->age = calloc(r->n + 1, sizeof(*r->age));
+	if (!r->lacks || !r->age)
+		return fault_errno(f, "status");
+	for (size_t i = 0; i < r->n; i++) {
+		const struct consumer *c = &r->consumers[i];
+		struct changes ch;
+		int64_t since = c->acked ? c->acked : c->added, now = time(NULL);
+		r->age[i] = now > since ? (uint64_t)(now - since) : 0;
+		if (t->starting || t->lost[0])
+			continue;
+		if (changes_preview(&ch, &s->k, t, c, f))
+			return -1;
+		int bad = changes_bytes(&ch, &r->lacks[i], f);
+		changes_close(&ch);
+		if (bad)
+			return -1;
+	}
+	return 0;
+}
+
+static void release(struct report *r)
+{
+	free(r->consumers);
+	free(r->lacks);
+	free(r->age);
+}
+
+static const char *state_word(const struct tracked *t)
+{
+	return t->starting ? "interrupted" : t->lost[0] ? "incomplete" : "tracking";
+}
+
+static const char *proof_word(enum proof p)
+{
+	switch (p) {
+	case PROOF_SUMS:
+		return "sums";
+	case PROOF_DEPTH:
+		return "depth";
+	case PROOF_NONE:
+		return "unproven";
+	}
+	return "?";
+}
+
+static const char *position_word(const struct consumer *c)
+{
+	return c->lost          ? "lost"
+	       : !c->has_base   ? "first copy"
+	       : c->has_partial ? "partial"
+				: "whole";
+}
+
+// ---- printing
+
+static void print_text(const struct report *r)
+{
+	const struct tracked *t = r->t;
+	char lineage[UUID_TEXT];
+
+	uuid_format(&t->lineage, lineage);
+	printf("%s (%u:%u): %s%s%s\n", t->dev.name, t->dev.major, t->dev.minor, state_word(t),
+	       t->lost[0] ? ": " : "", t->lost);
+	printf("  lineage %s, epoch %" PRIu64 ", %" PRIu64 " bytes in blocks of %u, %" PRIu64
+	       " KiB of kernel memory\n",
+	       lineage, t->epoch, t->dev.size, t->block,
+	       (kernel_bitmap_bytes(tracked_blocks(t)) + 1023) / 1024);
+	printf("  by request completion; coverage: %s%s; %" PRIu64 " deltas kept\n",
+	       t->proof == PROOF_SUMS ? "proven by the disk's statistics"
+	       : t->proof == PROOF_DEPTH
+		       ? "every instance was skipped at times: by the depth of nesting"
+		       : "unproven, the disk's statistics are off (queue/iostats)",
+	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
+	for (size_t i = 0; i < r->n; i++)
+		printf("  consumer %s: %s, epoch %" PRIu64 ", age %" PRIu64 " s, lacks %" PRIu64
+		       " bytes\n",
+		       r->consumers[i].name, position_word(&r->consumers[i]), r->consumers[i].epoch,
+		       r->age[i], r->lacks[i]);
+}
+
+// Names hold nothing that JSON or Prometheus would have to escape (head_name_ok); reasons and sysfs
+// names may.
+static void print_quoted(const char *s)
+{
+	putchar('"');
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			putchar('\\');
+		putchar((unsigned char)*s < 0x20 ? '?' : *s);
+	}
+	putchar('"');
+}
+
+static void print_json(const struct report *r, bool first)
+{
+	const struct tracked *t = r->t;
+	char lineage[UUID_TEXT];
+
+	uuid_format(&t->lineage, lineage);
+	printf("%s{\"device\":\"%u:%u\",\"name\":", first ? "" : ",", t->dev.major, t->dev.minor);
+	print_quoted(t->dev.name);
+	printf(",\"state\":\"%s\",\"lost\":", state_word(t));
+	print_quoted(t->lost);
+	printf(",\"lineage\":\"%s\",\"epoch\":%" PRIu64 ",\"size\":%" PRIu64
+	       ",\"block\":%u,\"proof\":\"%s\","
+	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%" PRIu64 ",\"started\":%" PRId64
+	       ",\"consumers\":[",
+	       lineage, t->epoch, t->dev.size, t->block, proof_word(t->proof),
+	       kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started);
+	for (size_t i = 0; i < r->n; i++)
+		printf("%s{\"name\":\"%s\",\"position\":\"%s\",\"epoch\":%" PRIu64
+		       ",\"acked\":%" PRId64 ",\"age\":%" PRIu64 ",\"lacks\":%" PRIu64 "}",
+		       i ? "," : "", r->consumers[i].name, position_word(&r->consumers[i]),
+		       r->consumers[i].epoch, r->consumers[i].acked, r->age[i], r->lacks[i]);
+	printf("]}");
+}
+
+struct metric {
+	const char *name, *help;
+	uint64_t (*value)(const struct report *r, size_t consumer);
+	bool per_consumer;
+};
+
+static uint64_t is_whole(const struct report *r, size_t i)
+{
+	(void)i;
+	return !r->t->starting && !r->t->lost[0];
+}
+
+static uint64_t is_proven(const struct report *r, size_t i)
+{
+	(void)i;
+	return r->t->proof == PROOF_SUMS;
+}
+
+static uint64_t epoch_of(const struct report *r, size_t i)
+{
+	(void)i;
+	return r->t->epoch;
+}
+
+static uint64_t lacks_of(const struct report *r, size_t i)
+{
+	return r->lacks[i];
+}
+
+static uint64_t age_of(const struct report *r, size_t i)
+{
+	return r->age[i];
+}
+
+static const struct metric metrics[] = {
+	{"blx_tracking_whole", "1 while no write was missed", is_whole, false},
+	{"blx_tracking_proven", "1 while the disk's statistics prove it", is_proven, false},
+	{"blx_epoch", "number of the last epoch", epoch_of, false},
+	{"blx_consumer_lacks_bytes", "bytes that the consumer has not acked", lacks_of, true},
+	{"blx_consumer_age_seconds", "seconds since the acked epoch was cut", age_of, true},
+};
+
+static void print_metrics(const struct report *reports, size_t n)
+{
+	for (size_t m = 0; m < sizeof(metrics) / sizeof(metrics[0]); m++) {
+		printf("# HELP %s %s\n# TYPE %s gauge\n", metrics[m].name, metrics[m].help,
+		       metrics[m].name);
+		for (size_t i = 0; i < n; i++) {
+			const struct report *r = &reports[i];
+			if (!metrics[m].per_consumer)
+				printf("%s{device=\"%s\"} %" PRIu64 "\n", metrics[m].name,
+				       r->t->dev.name, metrics[m].value(r, 0));
+			for (size_t c = 0; c < r->n && metrics[m].per_consumer; c++)
+				printf("%s{device=\"%s\",consumer=\"%s\"} %" PRIu64 "\n",
+				       metrics[m].name, r->t->dev.name, r->consumers[c].name,
+				       metrics[m].value(r, c));
+		}
+	}
+}
+
+// Monitors' own codes: 0 ok, 1 warning, 2 critical, 3 unknown.
+static int print_check(const struct report *reports, size_t n, const struct options *o)
+{
+	static const char *const words[] = {"OK", "WARNING", "CRITICAL"};
+	int worst = 0;
+	char why[256] = "";
+	uint64_t oldest = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct report *r = &reports[i];
+		if (!is_whole(r, 0)) {
+			worst = 2;
+			snprintf(why, sizeof(why), "%s %s: %.150s", r->t->dev.name,
+				 state_word(r->t), r->t->lost);
+			break;
+		}
+		for (size_t c = 0; c < r->n; c++) {
+			int level = r->consumers[c].lost || (o->crit && r->age[c] > o->crit) ? 2
+				    : (o->warn && r->age[c] > o->warn)                       ? 1
+											     : 0;
+			oldest = r->age[c] > oldest ? r->age[c] : oldest;
+			if (level <= worst)
+				continue;
+			worst = level;
+			snprintf(why, sizeof(why), "%s consumer %s %s %" PRIu64 " s old",
+				 r->t->dev.name, r->consumers[c].name,
+				 r->consumers[c].lost ? "is lost, last ack" : "is", r->age[c]);
+		}
+	}
+	if (!worst)
+		snprintf(why, sizeof(why), "%zu devices, oldest consumer %" PRIu64 " s", n, oldest);
+	printf("BLX %s - %s\n", words[worst], why);
+	return worst;
+}
+
+static int print_all(const struct report *reports, size_t n, const struct options *o)
+{
+	int worst = BLX_OK;
+
+	if (o->format == CHECK)
+		return print_check(reports, n, o);
+	if (o->format == PROMETHEUS)
+		print_metrics(reports, n);
+	if (o->format == JSON)
+		printf("{\"devices\":[");
+	for (size_t i = 0; i < n; i++) {
+		if (o->format == TEXT)
+			print_text(&reports[i]);
+		else if (o->format == JSON)
+			print_json(&reports[i], !i);
+		if (!is_whole(&reports[i], 0))
+			worst = BLX_RESYNC;
+	}
+	if (o->format == JSON)
+		printf("]}\n");
+	return worst;
+}
+
+_Noreturn static void give_up(const struct options *o, const struct fault *f)
+{
+	if (o->format == CHECK) {
+		printf("BLX UNKNOWN - %s\n", f->text);
+		close_stdout();
+		exit(3);
+	}
+	die_fault(f);
+}
+
+int cmd_status(int argc, char **argv)
+{
+	const struct options o = parse_options(argc, argv);
+	struct session s;
+	struct fault f;
+	size_t n = 0;
+
+	for (int i = optind; i < argc; i++) {
+		struct tracked t;
+		if (tracked_find(&t, argv[i], &f))
+			give_up(&o, &f);
+		tracked_close(&t);
+	}
+	if (session_open(&s, optind < argc ? argv[optind] : NULL, &f))
+		give_up(&o, &f);
+	struct report *reports = calloc(s.n + 1, sizeof(*reports));
+	if (!reports)
+		die_errno("status");
+	for (size_t i = 0; i < s.n; i++) {
+		bool chosen = optind == argc;
+		for (int a = optind; a < argc && !chosen; a++) {
+			struct tracked t;
+			if (tracked_find(&t, argv[a], &f))
+				give_up(&o, &f);
+			chosen = t.dev.major == s.all[i].dev.major &&
+				 t.dev.minor == s.all[i].dev.minor;
+			tracked_close(&t);
+		}
+		if (chosen && gather(&s, &s.all[i], &reports[n++], &f))
+			give_up(&o, &f);
+	}
+	int code = print_all(reports, n, &o);
+	for (size_t i = 0; i < n; i++)
+		release(&reports[i]);
+	free(reports);
+	session_close(&s);
+	return code;
+}
