@@ -104,7 +104,7 @@ static bool get(const char *text, const char *key, char *buf, size_t room, struc
 	memcpy(buf, p, n);
 	buf[n] = 0;
 	v->n = 0;
-	if (!strcmp(key, "intent-path")) { // may hold blanks
+	if (!strcmp(key, "intent-path") || !strcmp(key, "serial")) { // may hold blanks
 		v->value[v->n++] = buf;
 		return true;
 	}

@@ -5,3 +5,11 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIBBLX)
 	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
 units: $(UNITS)
 .PHONY: units
+
+# Helpers that suites run: tests/tools/NAME.c
+TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+$(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(LIBBLX)
+	@mkdir -p $(@D)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
+tools: $(TOOLS)
+.PHONY: tools

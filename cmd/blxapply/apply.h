@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxapply's parts: target (where it goes, its state directory, its lock), sink (bytes), ways (how an epoch gets in),
+// receive, restore, recover, status. All return 0, or -1 with the fault; only main exits.
+#ifndef BLXAPPLY_H
+#define BLXAPPLY_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "accept.h"
+#include "ack.h"
+#include "blkdev.h"
+#include "fault.h"
+#include "head.h"
+#include "progress.h"
+#include "replica.h"
+#include "stream.h"
+
+struct options {
+	bool ack, in_place, status, json, recover, restore, progress;
+	const char *allow; // "init", "resync" or NULL
+	const char *spool; // directory, or NULL: the state directory
+	int timeout_ms;	   // without input; -1: for ever
+	const char *target;
+};
+
+// ---- where it goes
+
+struct target {
+	char path[PATH_MAX];   // links resolved
+	char parent[PATH_MAX]; // directory of an image
+	char dir[PATH_MAX];    // state directory: IMAGE.blx, or by stable id below /var/lib/blx
+	bool block, exists;
+	struct blkdev dev; // block only
+	int fd, dirfd, lockfd; // -1: not open
+};
+
+// Look, touch nothing.
+int target_find(struct target *t, const char *name, struct fault *f);
+// Open the state directory (MAKE: and make it if need be); dirfd stays -1 if there is none.
+int target_open_dir(struct target *t, bool make, struct fault *f);
+// Make the state directory and hold its lock until target_close(); BLX_BUSY if another holds it.
+int target_lock(struct target *t, struct fault *f);
+// Open what exists for writing; refuse (BLX_TARGET) what is mounted, attached or locked. Sets fd and exists.
+int target_open(struct target *t, struct fault *f);
+// A new image of SIZE bytes under a name of its own in the state directory; it gets its name from target_publish(),
+// after the state that knows its inode is durable.
+int target_create(struct target *t, uint64_t size, struct fault *f);
+int target_publish(struct target *t, struct fault *f);
+// Let go of everything; an empty state directory is removed.
+void target_close(struct target *t);
+// Is the image in use by a loop device (writable)? The fault says which.
+int target_in_use(const struct target *t, int fd, struct fault *f);
+
+// What it looks like now (block: makes others' dirty pages count first if it is open).
+int target_stamp(const struct target *t, struct replica_image *m, struct fault *f);
+// Why the image is not what the state says, in WHY; "" if all is well. R NULL is well.
+int target_compare(const struct target *t, const struct replica *r, char *why, size_t n, struct fault *f);
+
+// Permissions given once.
+int target_allow(struct target *t, const char *kind, struct fault *f);
+bool target_allowed(const struct target *t, const char *kind);
+int target_use_up(struct target *t, struct fault *f);
+
+// ---- bytes into an image, a clone or a device
+
+struct sink {
+	int fd; // not owned
+	bool block;
+	const char *name;
+};
+
+int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f);
+// Regular files only: make it at least SIZE bytes, or exactly.
+int sink_extend(const struct sink *s, uint64_t size, struct fault *f);
+int sink_resize(const struct sink *s, uint64_t size, struct fault *f);
+int sink_sync(const struct sink *s, struct fault *f);
+
+// ---- one epoch after the other
+
+struct job;
+
+// How the frames of one epoch reach the image.
+struct way {
+	int (*frame)(struct job *j, const struct frame *fr, struct fault *f);
+	// COMMIT came and was verified: make it durable, record it, ack it.
+	int (*commit)(struct job *j, struct fault *f);
+	// The epoch will not be finished. INPUT: because of its input; what was written so far is good.
+	void (*abandon)(struct job *j, bool input);
+};
+
+struct job {
+	const struct options *o;
+	struct target t;
+	struct replica r;
+	bool has_state;
+	char wrong[sizeof(((struct fault *)0)->text)]; // why the state is no good; ""
+	struct stream_reader *in;
+	struct progress progress;
+
+	// of the epoch that is open; way NULL: none is
+	const struct way *way;
+	const struct head *h; // of the epoch that has not been committed yet
+	enum verdict verdict;
+	struct sink to;
+	uint64_t cover_from, next; // see job_ascend()
+	uint64_t frames;
+	bool certifiable;
+
+	struct stream_writer *spool; // way_spool
+	int spool_fd;
+	int clone_fd;	       // way_clone
+	uint64_t since;	       // way_in_place: bytes since the last checkpoint
+	int64_t checkpoint_ns; // and when that was
+};
+
+// A hole in what the stream must hold wholly is an error of CODE: the next frame begins at OFFSET.
+int job_ascend(struct job *j, uint64_t offset, enum blx_exit code, struct fault *f);
+// Refuse a device that is too small for the stream.
+int job_fits(const struct job *j, struct fault *f);
+// Look at the image, record what it looks like and save the state.
+int job_save(struct job *j, struct fault *f);
+// The state is complete at the intent: record, save, ack.
+int job_finish(struct job *j, struct fault *f);
+int job_ack(const struct job *j, const struct ack *a, struct fault *f);
+// Start a way of taking the epoch in place; chosen by receive.
+int in_place_begin(struct job *j, struct fault *f);
+
+extern const struct way way_nothing, way_in_place, way_atomic;
+
+// Write the spool that the state's intent names into the (open) image. 1: it is lost or damaged.
+int spool_apply(struct job *j, struct fault *f);
+// Put the clone that the intent names in the image's place.
+int clone_publish(struct job *j, struct fault *f);
+
+// Lock, load the state into j->r, finish what a crash left.
+int job_load(struct job *j, struct fault *f);
+// Finish what is pending in j->r. 0: done, or left pending because the image is not what the state says (j->wrong);
+// 1: lost, the replica is incomplete.
+int recover(struct job *j, struct fault *f);
+
+// The stream on stdin. On failure j->h is the head of the epoch that failed, or NULL.
+int receive(struct job *j, struct fault *f);
+int restore(struct job *j, struct fault *f);
+// Prints; *code is the exit code.
+int status(struct job *j, enum blx_exit *code, struct fault *f);
+
+// Acks of what the replica holds.
+void ack_of_floor(struct ack *a, const struct replica *r);
+void ack_of_partial(struct ack *a, const struct replica *r);
+
+int64_t now_seconds(void);
+int64_t now_ns(void);
+
+#endif

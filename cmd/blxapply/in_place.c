@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Straight into the image: a first copy, a list with a limit, or by --in-place. The image is incomplete meanwhile, but
+// every checkpoint is durable and acked, so that the next run goes on there.
+#include "apply.h"
+
+static const uint64_t CHECKPOINT_BYTES = 64 << 20;
+static const int64_t CHECKPOINT_NS = 5000000000;
+
+static int create(struct job *j, struct fault *f)
+{
+	if (target_create(&j->t, j->h->size, f))
+		return -1;
+	j->to.fd = j->t.fd;
+	return job_save(j, f) || target_publish(&j->t, f) ? -1 : 0;
+}
+
+int in_place_begin(struct job *j, struct fault *f)
+{
+	bool fresh = j->verdict == ACCEPT_CREATE;
+
+	if (fresh && replica_new(&j->r, j->h))
+		return fault_errno(f, "a name for the replica");
+	replica_begin(&j->r, j->h);
+	j->r.writing = true;
+	j->since = 0;
+	j->checkpoint_ns = now_ns();
+	if (!j->t.exists)
+		return create(j, f);
+	if (job_save(j, f))
+		return -1;
+	if (j->t.block)
+		return 0;
+	return fresh ? sink_resize(&j->to, j->h->size, f) : sink_extend(&j->to, j->h->size, f);
+}
+
+static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
+{
+	struct ack a;
+
+	if (sink_sync(&j->to, f))
+		return -1;
+	bool further = replica_advance(&j->r, j->h, upto);
+	if (job_save(j, f))
+		return -1;
+	j->since = 0;
+	j->checkpoint_ns = now_ns();
+	// A list that ended at its limit before it caught up: what the replica had is still what it has.
+	if (!j->r.has_partial || (!further && !last))
+		return 0;
+	ack_of_partial(&a, &j->r);
+	a.last = last;
+	return job_ack(j, &a, f);
+}
+
+static int in_place_frame(struct job *j, const struct frame *fr, struct fault *f)
+{
+	if (sink_frame(&j->to, fr, f))
+		return -1;
+	j->since += fr->length;
+	if (j->since < CHECKPOINT_BYTES && now_ns() - j->checkpoint_ns < CHECKPOINT_NS)
+		return 0;
+	return checkpoint(j, j->next, false, f);
+}
+
+static int in_place_commit(struct job *j, struct fault *f)
+{
+	if (j->h->limit < j->h->size) {
+		j->r.writing = false;
+		return checkpoint(j, j->h->limit, true, f);
+	}
+	if (sink_sync(&j->to, f))
+		return -1;
+	replica_intend(&j->r, j->h, REPLICA_IDLE);
+	return job_finish(j, f);
+}
+
+static void in_place_abandon(struct job *j, bool input)
+{
+	struct fault f;
+
+	// After a failed write or fsync nothing is known about what the image holds beyond the last checkpoint.
+	if (!input)
+		return;
+	j->r.writing = false;
+	checkpoint(j, j->next, false, &f);
+}
+
+const struct way way_in_place = {in_place_frame, in_place_commit, in_place_abandon};

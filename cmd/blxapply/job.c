@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What every way of taking an epoch shares: order of frames, state, acks.
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "apply.h"
+#include "io.h"
+
+int64_t now_seconds(void)
+{
+	return (int64_t)time(NULL);
+}
+
+int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int job_ascend(struct job *j, uint64_t offset, enum blx_exit code, struct fault *f)
+{
+	uint64_t from = j->next > j->cover_from ? j->next : j->cover_from;
+
+	if (offset <= from)
+		return 0;
+	return fault_set(f, code, "the stream lacks bytes %llu to %llu, all of which it must hold",
+			 (unsigned long long)from, (unsigned long long)offset);
+}
+
+int job_fits(const struct job *j, struct fault *f)
+{
+	if (!j->t.block || j->t.dev.size >= j->h->size)
+		return 0;
+	return fault_set(f, BLX_TARGET, "%s: wrong size: the device has %llu bytes, the stream's has %llu", j->t.path,
+			 (unsigned long long)j->t.dev.size, (unsigned long long)j->h->size);
+}
+
+int job_save(struct job *j, struct fault *f)
+{
+	return target_stamp(&j->t, &j->r.image, f) || replica_save(j->t.dirfd, &j->r, f) ? -1 : 0;
+}
+
+int job_ack(const struct job *j, const struct ack *a, struct fault *f)
+{
+	char text[ACK_TEXT_MAX];
+
+	if (!j->o->ack)
+		return 0;
+	size_t n = ack_format(a, text);
+	return io_write_full(STDOUT_FILENO, text, n) ? fault_errno(f, "write to standard output") : 0;
+}
+
+int job_finish(struct job *j, struct fault *f)
+{
+	struct ack a;
+
+	replica_finish(&j->r, now_seconds());
+	j->r.consistent = j->certifiable && !j->frames;
+	if (job_save(j, f))
+		return -1;
+	ack_of_floor(&a, &j->r);
+	return job_ack(j, &a, f);
+}
+
+static void ack_of(struct ack *a, const struct replica *r)
+{
+	memset(a, 0, sizeof(*a));
+	a->bound = true;
+	a->lineage = r->lineage;
+	a->major = r->major;
+	a->minor = r->minor;
+	strcpy(a->consumer, r->consumer);
+}
+
+void ack_of_floor(struct ack *a, const struct replica *r)
+{
+	ack_of(a, r);
+	a->kind = ACK_DONE;
+	a->epoch = r->epoch;
+	a->token = r->floor;
+}
+
+void ack_of_partial(struct ack *a, const struct replica *r)
+{
+	ack_of(a, r);
+	a->kind = ACK_UPTO;
+	a->epoch = r->partial_epoch;
+	a->token = r->partial;
+	a->offset = r->partial_upto;
+}
+
+// ---- an epoch that is there already
+
+static int nothing_frame(struct job *j, const struct frame *fr, struct fault *f)
+{
+	(void)j;
+	(void)fr;
+	(void)f;
+	return 0;
+}
+
+static int nothing_commit(struct job *j, struct fault *f)
+{
+	struct ack a;
+
+	ack_for(&a, ACK_DONE, j->h);
+	return job_ack(j, &a, f);
+}
+
+static void nothing_abandon(struct job *j, bool input)
+{
+	(void)j;
+	(void)input;
+}
+
+const struct way way_nothing = {nothing_frame, nothing_commit, nothing_abandon};

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// blxapply: apply a block stream to an image or a block device; all of an epoch, or nothing.
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "apply.h"
+#include "die.h"
+#include "io.h"
+#include "num.h"
+
+static const char USAGE[] =
+	"usage: blxapply [--ack] [--in-place] [--spool DIR] [--timeout T] [--progress] TARGET < STREAM\n"
+	"       blxapply --restore [--timeout T] [--progress] TARGET < STREAM\n"
+	"       blxapply --allow init|resync TARGET\n"
+	"       blxapply --status [--ack | --json] TARGET\n"
+	"       blxapply --recover TARGET\n"
+	"Apply a block stream to an image file or a block device: all of an epoch, or nothing.\n"
+	"\n"
+	"  -a, --ack           write acks on standard output, for blxtrack commit\n"
+	"  -A, --allow WHAT    permit once: init (overwrite what is there), resync (take a resync list)\n"
+	"  -i, --in-place      write straight into the target; it is incomplete meanwhile\n"
+	"  -S, --spool DIR     collect an epoch in DIR before it is applied (default: beside the target)\n"
+	"  -t, --timeout T     give up when no input came for T seconds (or 5m, 2h)\n"
+	"  -s, --status        print what the replica holds; with --ack as an ack\n"
+	"  -j, --json          --status for programs\n"
+	"  -r, --recover       finish what a crash left pending\n"
+	"  -R, --restore       write a whole stream onto TARGET and keep no state\n"
+	"  -p, --progress      show progress even if standard error is no terminal\n"
+	"  -h, --help          this text\n"
+	"  -V, --version       version\n";
+
+static const struct option LONG[] = {
+	{"ack", no_argument, NULL, 'a'},	 {"allow", required_argument, NULL, 'A'},
+	{"in-place", no_argument, NULL, 'i'},	 {"spool", required_argument, NULL, 'S'},
+	{"timeout", required_argument, NULL, 't'}, {"status", no_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},	 {"recover", no_argument, NULL, 'r'},
+	{"restore", no_argument, NULL, 'R'},	 {"progress", no_argument, NULL, 'p'},
+	{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0},
+};
+
+static int timeout(const char *s)
+{
+	uint64_t t;
+
+	if (num_seconds(s, &t) || !t || t > INT_MAX / 1000)
+		die_usage("--timeout: '%s' is no time in seconds (1 to %d)", s, INT_MAX / 1000);
+	return (int)t * 1000;
+}
+
+static const char *kind(const char *s)
+{
+	if (strcmp(s, "init") && strcmp(s, "resync"))
+		die_usage("--allow: '%s' is neither init nor resync", s);
+	return s;
+}
+
+// It is named in the state, for a later run that may start elsewhere.
+static const char *directory(const char *s)
+{
+	char *path = realpath(s, NULL);
+
+	if (!path)
+		die_errno("--spool: %s", s);
+	if (strchr(path, '\n'))
+		die_usage("--spool: a newline in the name of the directory");
+	return path;
+}
+
+static _Noreturn void help(void)
+{
+	fputs(USAGE, stdout);
+	close_stdout();
+	exit(BLX_OK);
+}
+
+static void check(const struct options *o)
+{
+	int modes = o->status + o->recover + o->restore + !!o->allow;
+	bool applying = o->in_place || o->spool;
+
+	if (modes > 1)
+		die_usage("--allow, --status, --recover and --restore exclude each other");
+	if (modes && applying)
+		die_usage("--in-place and --spool are for applying only");
+	if (o->ack && modes && !o->status)
+		die_usage("--ack goes with applying or with --status only");
+	if (o->timeout_ms >= 0 && modes && !o->restore)
+		die_usage("--timeout is for reading a stream only");
+	if (o->json && (!o->status || o->ack))
+		die_usage("--json goes with --status alone");
+	if (modes && !o->restore)
+		return;
+	if (isatty(STDIN_FILENO))
+		die_usage("a stream is wanted on standard input, not a terminal");
+}
+
+static void parse_options(struct options *o, int argc, char **argv)
+{
+	int c;
+
+	*o = (struct options){.timeout_ms = -1};
+	while ((c = getopt_long(argc, argv, "aA:iS:t:sjrRphV", LONG, NULL)) != -1) {
+		switch (c) {
+		case 'a':
+			o->ack = true;
+			break;
+		case 'A':
+			o->allow = kind(optarg);
+			break;
+		case 'i':
+			o->in_place = true;
+			break;
+		case 'S':
+			o->spool = directory(optarg);
+			break;
+		case 't':
+			o->timeout_ms = timeout(optarg);
+			break;
+		case 's':
+			o->status = true;
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		case 'r':
+			o->recover = true;
+			break;
+		case 'R':
+			o->restore = true;
+			break;
+		case 'p':
+			o->progress = true;
+			break;
+		case 'h':
+			help();
+		case 'V':
+			print_version();
+			close_stdout();
+			exit(BLX_OK);
+		default:
+			die_usage("unknown option or missing argument");
+		}
+	}
+	if (optind == argc)
+		die_usage("no TARGET given");
+	if (optind + 1 < argc)
+		die_usage("one TARGET only, not '%s' too", argv[optind + 1]);
+	o->target = argv[optind];
+	check(o);
+}
+
+static int read_stream(struct job *j, struct fault *f)
+{
+	const struct options *o = j->o;
+
+	j->in = stream_reader_new(STDIN_FILENO);
+	if (!j->in)
+		return fault_errno(f, "standard input");
+	stream_reader_watch(j->in, o->ack ? STDOUT_FILENO : -1, o->timeout_ms);
+	progress_init(&j->progress, o->progress, 0);
+	int bad = o->restore ? restore(j, f) : receive(j, f);
+	progress_end(&j->progress);
+	return bad;
+}
+
+static int recover_now(struct job *j, struct fault *f)
+{
+	struct replica was;
+
+	if (target_open_dir(&j->t, false, f))
+		return -1;
+	if (j->t.dirfd < 0 || replica_load(j->t.dirfd, &was, f) == 0)
+		return fault_set(f, BLX_TARGET, "%s: no replica here", j->t.path);
+	if (job_load(j, f))
+		return -1;
+	if (j->wrong[0])
+		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
+	if (was.intent.how == REPLICA_SPOOL && !replica_complete(&j->r))
+		return fault_set(f, BLX_DIFFERS, "%s: incomplete until the next epoch", j->t.path);
+	return 0;
+}
+
+static int run(struct job *j, enum blx_exit *code, struct fault *f)
+{
+	const struct options *o = j->o;
+
+	if (target_find(&j->t, o->target, f))
+		return -1;
+	if (o->allow)
+		return target_allow(&j->t, o->allow, f);
+	if (o->status)
+		return status(j, code, f);
+	if (o->recover)
+		return recover_now(j, f);
+	return read_stream(j, f);
+}
+
+// The source's side of the pipe hears why, too.
+static void say_failed(struct job *j, const struct fault *f)
+{
+	struct fault ignored;
+	struct ack a;
+
+	if (j->o->status)
+		return;
+	ack_for(&a, ACK_FAILED, j->h);
+	a.code = f->code;
+	snprintf(a.why, sizeof(a.why), "%.*s", (int)sizeof(a.why) - 1, f->text);
+	job_ack(j, &a, &ignored);
+}
+
+int main(int argc, char **argv)
+{
+	static struct job j = {.spool_fd = -1, .clone_fd = -1};
+	enum blx_exit code = BLX_OK;
+	struct options o;
+	struct fault f = {.code = BLX_SYSTEM};
+
+	parse_options(&o, argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	j.o = &o;
+	j.t.fd = j.t.dirfd = j.t.lockfd = -1;
+	int bad = run(&j, &code, &f);
+	if (bad)
+		say_failed(&j, &f);
+	target_close(&j.t);
+	stream_reader_free(j.in);
+	free((char *)o.spool);
+	if (bad)
+		die_fault(&f);
+	close_stdout();
+	return code;
+}

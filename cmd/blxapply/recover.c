@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Finish what was pending: write the spool into the image, or put the clone in its place. Also after a crash, by the
+// next run or by --recover.
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "apply.h"
+#include "die.h"
+
+// The frames of the one epoch in the spool. 1: the spool is damaged.
+static int apply_frames(struct job *j, struct stream_reader *in, const struct sink *to, struct fault *f)
+{
+	struct frame fr;
+
+	for (;;) {
+		if (stream_read(in, &fr, f) < 0)
+			return f->code == BLX_CORRUPT ? 1 : -1;
+		if (fr.type == FRAME_END)
+			return 0;
+		const struct head *h = stream_reader_head(in);
+		if (!h || !token_equal(&h->token, &j->r.intent.token))
+			return 1;
+		if ((fr.type == FRAME_DATA || fr.type == FRAME_ZERO) && sink_frame(to, &fr, f))
+			return -1;
+	}
+}
+
+int spool_apply(struct job *j, struct fault *f)
+{
+	const struct sink to = {j->t.fd, j->t.block, j->t.path};
+	const char *path = j->r.intent.path;
+
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 1 : fault_errno(f, "%s", path);
+	struct stream_reader *in = stream_reader_new(fd);
+	int bad = in ? 0 : fault_errno(f, "%s", path);
+	if (!bad && !j->t.block)
+		bad = sink_extend(&to, j->r.intent.size, f);
+	if (!bad)
+		bad = apply_frames(j, in, &to, f);
+	if (!bad)
+		bad = sink_sync(&to, f);
+	stream_reader_free(in);
+	close(fd);
+	return bad;
+}
+
+static int finish(struct job *j, struct fault *f)
+{
+	char path[REPLICA_PATH_MAX];
+
+	strcpy(path, j->r.intent.path);
+	replica_finish(&j->r, now_seconds());
+	if (job_save(j, f))
+		return -1;
+	if (*path)
+		unlink(path);
+	return 0;
+}
+
+// 1: lost.
+static int recover_spool(struct job *j, struct fault *f)
+{
+	int lost = spool_apply(j, f);
+
+	if (lost < 0)
+		return -1;
+	if (!lost)
+		return finish(j, f);
+	// The image may hold parts of that epoch; the record says so: its newest epoch is not its floor.
+	replica_forget(&j->r);
+	j->r.writing = false;
+	return job_save(j, f) ? -1 : 1;
+}
+
+static bool is_inode(const struct job *j, int dirfd, const char *name)
+{
+	struct stat st;
+
+	return !fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) && st.st_ino == j->r.intent.inode;
+}
+
+static int recover_clone(struct job *j, struct fault *f)
+{
+	if (!is_inode(j, AT_FDCWD, j->t.path)) {
+		if (!is_inode(j, j->t.dirfd, "clone")) {
+			// It did not survive, and the image was never touched.
+			replica_forget(&j->r);
+			return replica_save(j->t.dirfd, &j->r, f);
+		}
+		if (clone_publish(j, f))
+			return -1;
+	}
+	return finish(j, f);
+}
+
+int recover(struct job *j, struct fault *f)
+{
+	bool clone = j->r.intent.how == REPLICA_CLONE;
+
+	if (target_open(&j->t, f))
+		return -1;
+	if (!clone || !is_inode(j, AT_FDCWD, j->t.path)) {
+		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
+			return -1;
+		if (j->wrong[0])
+			return 0;
+	}
+	return clone ? recover_clone(j, f) : recover_spool(j, f);
+}
+
+static void drop_leftovers(const struct job *j)
+{
+	unlinkat(j->t.dirfd, "clone", 0);
+	unlinkat(j->t.dirfd, "spool", 0);
+	unlinkat(j->t.dirfd, "new", 0);
+}
+
+int job_load(struct job *j, struct fault *f)
+{
+	struct fault why;
+
+	if (target_lock(&j->t, f))
+		return -1;
+	int got = replica_load(j->t.dirfd, &j->r, &why);
+	if (got < 0 && why.code != BLX_TARGET) {
+		*f = why;
+		return -1;
+	}
+	if (got < 0)
+		strcpy(j->wrong, why.text);
+	j->has_state = got > 0;
+	const struct replica *r = &j->r;
+	// A first copy that died before its image had a name.
+	if (j->has_state && !j->t.exists && !r->has_floor && !r->has_partial)
+		j->has_state = false;
+	if (!j->has_state || r->intent.how == REPLICA_IDLE) {
+		drop_leftovers(j);
+		return 0;
+	}
+	int lost = recover(j, f);
+	if (lost > 0)
+		warn("%s: the spool of an epoch that was being applied is lost: the replica is incomplete until the next epoch",
+		     j->t.path);
+	return lost < 0 ? -1 : 0;
+}

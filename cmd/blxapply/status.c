@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// --status: what the replica holds, for people, for programs (--json), or as the ack that its source may have missed.
+#include <stdio.h>
+#include <string.h>
+
+#include "apply.h"
+
+// The state and the image, seen together: if an epoch lands in between, look again.
+static int look(struct job *j, struct fault *f)
+{
+	struct replica again;
+
+	if (target_open_dir(&j->t, false, f))
+		return -1;
+	int got = j->t.dirfd < 0 ? 0 : replica_load(j->t.dirfd, &j->r, f);
+	for (int tries = 0; got > 0 && tries < 1000; tries++) {
+		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
+			return -1;
+		got = replica_load(j->t.dirfd, &again, f);
+		if (got > 0 && !memcmp(&again, &j->r, sizeof(again)))
+			break;
+		j->r = again;
+	}
+	if (got < 0)
+		return -1;
+	return got ? 0 : fault_set(f, BLX_TARGET, "%s: no replica here", j->t.path);
+}
+
+static const char *condition(const struct job *j)
+{
+	if (j->wrong[0])
+		return "changed";
+	if (j->r.intent.how != REPLICA_IDLE)
+		return "pending";
+	return replica_complete(&j->r) ? "complete" : "incomplete";
+}
+
+static enum blx_exit verdict(const struct job *j)
+{
+	if (j->wrong[0])
+		return BLX_TARGET;
+	return replica_complete(&j->r) ? BLX_OK : BLX_DIFFERS;
+}
+
+static long long age(const struct replica *r)
+{
+	int64_t since = r->time ? r->time : r->applied;
+
+	return r->has_floor && since ? (long long)(now_seconds() - since) : -1;
+}
+
+static void print_text(const struct job *j)
+{
+	const struct replica *r = &j->r;
+	char lineage[UUID_TEXT], token[TOKEN_TEXT];
+
+	uuid_format(&r->lineage, lineage);
+	printf("target:     %s\nstate:      %s%s%s\nlineage:    %s\ndevice:     %u:%u%s%s\n", j->t.path,
+	       condition(j), j->wrong[0] ? ": " : "", j->wrong, lineage, r->major, r->minor,
+	       r->serial[0] ? " serial " : "", r->serial);
+	if (r->label[0])
+		printf("label:      %s\n", r->label);
+	printf("consumer:   %s\nsize:       %llu\n", r->consumer, (unsigned long long)r->size);
+	token_format(&r->floor, token);
+	if (r->has_floor)
+		printf("epoch:      %llu\ntoken:      %s\nage:        %lld s\n", (unsigned long long)r->epoch, token,
+		       age(r));
+	printf("consistent: %s\n", r->consistent ? "yes" : "unknown");
+	token_format(&r->partial, token);
+	if (r->has_partial)
+		printf("partial:    epoch %llu, token %s, up to %llu\n", (unsigned long long)r->partial_epoch, token,
+		       (unsigned long long)r->partial_upto);
+	if (r->intent.how != REPLICA_IDLE)
+		printf("pending:    epoch %llu (blxapply --recover, or the next stream, finishes it)\n",
+		       (unsigned long long)r->intent.epoch);
+}
+
+static void json_string(const char *key, const char *s)
+{
+	printf("\"%s\":\"", key);
+	for (; *s; s++)
+		if (*s == '"' || *s == '\\')
+			printf("\\%c", *s);
+		else if ((unsigned char)*s < 0x20)
+			printf("\\u%04x", (unsigned int)(unsigned char)*s);
+		else
+			putchar(*s);
+	printf("\",");
+}
+
+static void print_json(const struct job *j)
+{
+	const struct replica *r = &j->r;
+	char text[UUID_TEXT];
+
+	putchar('{');
+	json_string("target", j->t.path);
+	json_string("state", condition(j));
+	if (j->wrong[0])
+		json_string("why", j->wrong);
+	uuid_format(&r->lineage, text);
+	json_string("lineage", text);
+	printf("\"device\":\"%u:%u\",", r->major, r->minor);
+	json_string("consumer", r->consumer);
+	json_string("label", r->label);
+	if (r->has_floor) {
+		token_format(&r->floor, text);
+		json_string("token", text);
+		printf("\"epoch\":%llu,\"age\":%lld,", (unsigned long long)r->epoch, age(r));
+	}
+	if (r->has_partial) {
+		token_format(&r->partial, text);
+		printf("\"partial\":{\"epoch\":%llu,\"token\":\"%s\",\"upto\":%llu},",
+		       (unsigned long long)r->partial_epoch, text, (unsigned long long)r->partial_upto);
+	}
+	printf("\"size\":%llu,\"complete\":%s,\"consistent\":%s}\n", (unsigned long long)r->size,
+	       replica_complete(r) && !j->wrong[0] ? "true" : "false", r->consistent ? "true" : "null");
+}
+
+static int print_ack(const struct job *j, struct fault *f)
+{
+	char text[ACK_TEXT_MAX];
+	struct ack a;
+
+	if (j->wrong[0])
+		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
+	if (j->r.intent.how != REPLICA_IDLE)
+		return fault_set(f, BLX_SYSTEM, "%s: an epoch is pending: run blxapply --recover %s", j->t.path,
+				 j->t.path);
+	if (replica_complete(&j->r))
+		ack_of_floor(&a, &j->r);
+	else if (j->r.has_partial)
+		ack_of_partial(&a, &j->r);
+	else
+		return fault_set(f, BLX_DIFFERS, "%s: incomplete: there is nothing to ack", j->t.path);
+	ack_format(&a, text);
+	fputs(text, stdout);
+	return 0;
+}
+
+int status(struct job *j, enum blx_exit *code, struct fault *f)
+{
+	if (look(j, f))
+		return -1;
+	*code = verdict(j);
+	if (j->o->ack)
+		return print_ack(j, f);
+	if (j->o->json)
+		print_json(j);
+	else
+		print_text(j);
+	return 0;
+}
