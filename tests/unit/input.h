@@ -33,7 +33,8 @@ static inline int fd_of_text(const char *text)
 	return fd_of(text, strlen(text));
 }
 
-// A file of tests/data, whole, malloc'ed. Units run in the top directory, or BLX_TOP says where it is.
+// A file of tests/data, whole, malloc'ed. Units run in the top directory, or BLX_TOP says where it
+// is.
 static inline char *data_file(const char *name, size_t *n)
 {
 	const char *top = getenv("BLX_TOP");
