@@ -127,7 +127,9 @@ static int move(const struct tracked *t, struct consumer *c, const struct ack *a
 		moved = take_upto(c, s, a->offset);
 	}
 	delta_all_free(d, n);
-	return moved ? consumer_save(t, c, f) : bad;
+	if (moved)
+		bad = consumer_save(t, c, f) || flip_tidy(t, f) ? -1 : 0;
+	return bad;
 }
 
 static int take_ack(const char *dev, const char *consumer, const struct ack *a, struct fault *f)

@@ -61,7 +61,7 @@ static bool flips(const struct tracked *t)
 	return !t->starting;
 }
 
-static int tidy(struct tracked *t, struct fault *f)
+int flip_tidy(const struct tracked *t, struct fault *f)
 {
 	struct consumer *c;
 	size_t n;
@@ -112,7 +112,7 @@ int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *
 		want->beyond = k->slots[want->slot].beyond;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (tidy(&all[i], f) || tracked_save(&all[i], f))
+		if (flip_tidy(&all[i], f) || tracked_save(&all[i], f))
 			return -1;
 	return 0;
 }

@@ -14,6 +14,9 @@
 int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *want,
 	 struct stamp *stamp, struct fault *f);
 
+// Drop the deltas that every consumer has acked; merge neighbours where there are many.
+int flip_tidy(const struct tracked *t, struct fault *f);
+
 // Is the device still the one that was started, and did the programs see every write to it? Called
 // after a flip it covers everything up to that flip. Growth is taken in (t->dev.size); everything
 // else that does not fit is tracked_lose(): -1 with BLX_RESYNC.

@@ -344,6 +344,8 @@ int tracked_all(struct tracked **all, size_t *n, struct fault *f)
 	closedir(d);
 	if (bad) {
 		tracked_all_free(*all, *n);
+		*all = NULL;
+		*n = 0;
 		return -1;
 	}
 	if (*n)

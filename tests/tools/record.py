@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""An independent record of what was written, and the comparison of a list with it.
+
+record.py write DEV LOG COUNT SEED [SPAN]   COUNT random writes, discards and zeroings with O_DIRECT below SPAN bytes;
+                                            appends `OFFSET LENGTH OP` to LOG
+record.py one DEV LOG OFFSET LENGTH [OP]    one of them
+record.py compare LIST LOG BLOCK SIZE [START]  exit 0 if the extents of LIST are exactly the blocks that LOG touches
+"""
+import fcntl, mmap, os, random, struct, sys
+
+BLKDISCARD, BLKZEROOUT = 0x1277, 0x127f
+
+
+def put(fd, offset, length, op):
+    if op == 'write':
+        buf = mmap.mmap(-1, length)
+        buf.write(os.urandom(length))
+        assert os.pwrite(fd, buf, offset) == length
+        buf.close()
+    else:
+        fcntl.ioctl(fd, BLKDISCARD if op == 'discard' else BLKZEROOUT, struct.pack('QQ', offset, length))
+
+
+def one(dev, log, offset, length, op='write'):
+    fd = os.open(dev, os.O_RDWR | os.O_DIRECT)
+    put(fd, int(offset), int(length), op)
+    os.close(fd)
+    with open(log, 'a') as f:
+        print(offset, length, op, file=f)
+
+
+def write(dev, log, count, seed, span=None):
+    rng = random.Random(int(seed))
+    fd = os.open(dev, os.O_RDWR | os.O_DIRECT)
+    size = int(span) if span else os.lseek(fd, 0, os.SEEK_END)
+    with open(log, 'a') as f:
+        for _ in range(int(count)):
+            length = 512 * rng.choice((1, 1, 2, 7, 8, 8, 8, 9, 64, 257, 2048))
+            offset = 512 * rng.randrange((size - length) // 512 + 1)
+            op = rng.choice(('write',) * 6 + ('discard', 'zero'))
+            put(fd, offset, length, op)
+            print(offset, length, op, file=f)
+    os.close(fd)
+
+
+def blocks(ranges, block):
+    got = set()
+    for offset, length in ranges:
+        got.update(range(offset // block, (offset + length - 1) // block + 1))
+    return got
+
+
+def pairs(path):
+    for line in open(path):
+        if line[0] != '#':
+            a, b = line.split()[:2]
+            yield int(a), int(b)
+
+
+def compare(lst, log, block, size, start='0'):
+    block, size, start = int(block), int(size), int(start)
+    clipped = []
+    for o, n in pairs(log):
+        lo, hi = max(o, start), min(o + n, start + size)
+        if lo < hi:
+            clipped.append((lo - start, hi - lo))
+    want, listed = blocks(clipped, block), list(pairs(lst))
+    got = blocks(listed, block)
+    for o, n in listed:
+        assert o % block == 0 and o + n <= size and (n % block == 0 or o + n == size), (o, n)
+    if want != got:
+        print('missing', sorted(want - got)[:10], 'surplus', sorted(got - want)[:10])
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    verb = {'write': write, 'one': one, 'compare': compare}[sys.argv[1]]
+    sys.exit(verb(*sys.argv[2:]))
