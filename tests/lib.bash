@@ -35,3 +35,12 @@ loops_done() {
     losetup -d "$dev" 2>/dev/null || true
   done <"$BATS_TEST_TMPDIR/loops"
 }
+
+# await COMMAND...: until it succeeds; after 20 seconds of trying, fail.
+await() {
+  local end=$((SECONDS + 20))
+  until "$@" 2>/dev/null; do
+    [ "$SECONDS" -lt "$end" ] || fail "waited in vain for: $*" || return
+    sleep 0.05
+  done
+}

@@ -112,16 +112,28 @@ void source_rewind(struct source *s)
 	s->data = s->hole = 0;
 }
 
+// No data from OFFSET on: a hole, unless the file has been cut meanwhile.
+static int hole_to_the_end(struct source *s, uint64_t offset, struct fault *f)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st))
+		return fault_errno(f, "%s: stat", s->name);
+	if ((uint64_t)st.st_size < s->size)
+		return fault_set(f, BLX_SYSTEM, "%s: read at %llu: it ends at %llu", s->name,
+				 (ull)offset, (ull)st.st_size);
+	s->data = s->hole = s->size;
+	return 0;
+}
+
 // Where the data after OFFSET begins and ends.
 static int look_for_holes(struct source *s, uint64_t offset, struct fault *f)
 {
 	off_t data = lseek(s->fd, (off_t)offset, SEEK_DATA);
 	off_t hole = -1;
 
-	if (data < 0 && errno == ENXIO) { // a hole up to the end
-		s->data = s->hole = s->size;
-		return 0;
-	}
+	if (data < 0 && errno == ENXIO)
+		return hole_to_the_end(s, offset, f);
 	if (data >= 0)
 		hole = lseek(s->fd, data, SEEK_HOLE);
 	if (hole < 0)

@@ -1,0 +1,552 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# blxread: extents in, the bytes of the device out.
+
+load lib
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+}
+
+teardown() {
+  if [ -d mnt ]; then umount mnt 2>/dev/null || true; fi
+  loops_done
+}
+
+# tracked_list DEV "OFFSET LENGTH"...: a list as the tracker prints it.
+tracked_list() {
+  local sys disk dev=$1 count=0 bytes=0 e
+  sys=/sys/class/block/${dev##*/}
+  disk=$sys
+  [ ! -e "$sys/partition" ] || disk=$sys/..
+  shift
+  cat <<END
+# blx-extents 1
+# lineage: 6ba7b810-9dad-11d1-80b4-00c04fd430c8
+# device: $(<"$sys/dev")
+# name: ${dev##*/}
+# diskseq: $(<"$disk/diskseq")
+END
+  [ ! -e "$sys/partition" ] || echo "# start: $(($(<"$sys/start") * 512))"
+  cat <<END
+# size: $(($(<"$sys/size") * 512))
+# block: 4096
+# consumer: default
+# base: 11 0123456789abcdef0011223344556677
+# cursor: $(($(<"$sys/size") * 512))
+# epoch: 12 0123456789abcdef0011223344556678
+# chain: 0123456789abcdef0011223344556677
+# chain: 0123456789abcdef0011223344556678
+# time: 2026-01-02T03:04:05Z
+# label: disk
+END
+  for e in "$@"; do
+    echo "$e"
+    count=$((count + 1)) bytes=$((bytes + ${e#* }))
+  done
+  echo "# end: $count $bytes"
+}
+
+# anonymous_list SIZE "OFFSET LENGTH"...
+anonymous_list() {
+  local count=0 bytes=0 e
+  printf '# blx-extents 1\n# size: %s\n# time: 2026-01-02T03:04:05Z\n' "$1"
+  shift
+  for e in "$@"; do
+    echo "$e"
+    count=$((count + 1)) bytes=$((bytes + ${e#* }))
+  done
+  echo "# end: $count $bytes"
+}
+
+# noise FILE SIZE [SEEK]: random bytes in place.
+noise() {
+  head -c "$2" /dev/urandom | dd of="$1" bs=64K seek="${3:-0}" oflag=seek_bytes conv=notrunc status=none
+}
+
+# frames STREAM: type, offset and length of the frames that carry bytes.
+frames() {
+  blxls -v "$1" | awk '$2 == "DATA" || $2 == "ZERO" { print $2, $3, $4 }'
+}
+
+# ---- the bytes
+
+@test "a listed device is found by its number and read" {
+  loop_new 8M
+  noise "$FILE" 8M
+  tracked_list "$DEV" "4096 8192" "1048576 2097152" >list
+  blxread <list >stream
+  blxls --check stream
+  blxls stream | diff - list
+  truncate -s 8M got
+  for r in "4096 8192" "1048576 2097152"; do
+    dd if="$FILE" of=masked bs=4K iflag=skip_bytes,count_bytes oflag=seek_bytes conv=notrunc status=none \
+      skip="${r% *}" seek="${r% *}" count="${r#* }"
+  done
+  truncate -s 8M masked
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got masked
+}
+
+@test "a partition is read at its own offsets" {
+  loop_new 8M
+  noise "$FILE" 8M
+  addpart "$DEV" 1 2048 4096
+  status=0
+  tracked_list "${DEV}p1" "0 2097152" | blxread >stream || status=$?
+  delpart "$DEV" 1
+  [ "$status" = 0 ]
+  truncate -s 0 got
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got <(tail -c +$((2048 * 512 + 1)) "$FILE" | head -c 2M)
+}
+
+@test "reads see what a mounted file system wrote, whatever the page cache of the device holds" {
+  loop_new 64M
+  mkfs.ext4 -q "$DEV"
+  cat "$DEV" >/dev/null # the stale pages
+  mkdir mnt
+  mount "$DEV" mnt
+  noise mnt/file 3M
+  sync -f mnt
+  where=$(filefrag -b1 -v mnt/file | awk -F '[ .:]+' '$2 == "0" { print $5; exit }')
+  size=$(blockdev --getsize64 "$DEV")
+  tracked_list "$DEV" "0 $size" | blxread >stream
+  truncate -s 0 got
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp <(head -c 1M mnt/file) <(tail -c +$((where + 1)) got | head -c 1M)
+}
+
+@test "unaligned ranges of a device are byte-exact" {
+  loop_new 8M
+  noise "$FILE" 8M
+  printf '%s\n' "1 1" "511 2" "4095 4098" "1048575 2" "2000001 3333333" "8388607 1" >ranges
+  blxread -a --plain "$DEV" <ranges >stream
+  blxls --check stream
+  truncate -s 8M got want
+  while read -r at n; do
+    tail -c +$((at + 1)) "$FILE" | head -c "$n" |
+      dd of=want bs=64K seek="$at" oflag=seek_bytes conv=notrunc iflag=fullblock status=none
+  done <ranges
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got want
+  [ "$(frames stream | awk '{ n += $3 } END { print n }')" = $((1 + 2 + 4098 + 2 + 3333333 + 1)) ]
+}
+
+@test "a device with blocks of 4096 bytes is read at unaligned ranges" {
+  loop_new 4M --sector-size 4096
+  noise "$FILE" 4M
+  echo "513 5000" | blxread -a --plain "$DEV" >stream
+  truncate -s 4M want got
+  tail -c +514 "$FILE" | head -c 5000 | dd of=want bs=8K seek=513 oflag=seek_bytes conv=notrunc status=none
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got want
+}
+
+@test "hand-written ranges may be in any order, overlap and be hexadecimal" {
+  noise image 1M
+  printf '%s\n' "# mine" "0x3000 0x1000" "0 8192 WRITE x" "" "4096 4096" | blxread -a --plain image >stream
+  [ "$(frames stream)" = $'DATA 0 8192\nDATA 12288 4096' ]
+}
+
+@test "--whole reads all of a file" {
+  noise image 3333333
+  blxread -a --whole image >stream
+  truncate -s 0 got
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got image
+}
+
+@test "io_uring and threads write the same stream" {
+  loop_new 48M
+  noise "$FILE" 20M 1M
+  noise "$FILE" 700001 30000000
+  size=$((48 * 1024 * 1024))
+  mapfile -t extents < <(seq 0 5000 $((size - 4000)) | sed 's/$/ 3000/')
+  for list in "$(anonymous_list $size "0 $size")" "$(anonymous_list $size "${extents[@]}")"; do
+    blxread -a "$DEV" <<<"$list" >one
+    blxread -a --no-uring "$DEV" <<<"$list" >two
+    cmp one two
+    blxls --check one
+  done
+}
+
+@test "where io_uring is refused, threads read" {
+  noise image 3M
+  anonymous_list 3145728 "0 3145728" >list
+  blxread -a image <list >one
+  strace -f -qq -o trace -e trace=io_uring_setup -e inject=io_uring_setup:error=EPERM blxread -a image <list >two
+  cmp one two
+}
+
+@test "many reads are in flight" {
+  noise image 8M
+  strace -f -qq -c -o calls -e trace=pread64,clone,clone3 blxread -a --whole --no-uring image >stream
+  [ "$(awk '$NF ~ /^clone/ { n += $4 } END { print n }' calls)" -ge 8 ]
+}
+
+# ---- zeroes
+
+@test "zeroes are not sent, and one run of them is one frame over chunk borders" {
+  loop_new 16M
+  noise "$FILE" 4096 5M
+  blxread -a --whole "$DEV" >stream
+  [ "$(frames stream)" = $'ZERO 0 5242880\nDATA 5242880 4096\nZERO 5246976 11530240' ]
+}
+
+@test "a block that is zero but for its last byte is data" {
+  truncate -s 12K image
+  printf x | dd of=image bs=1 seek=8191 conv=notrunc status=none
+  blxread -a --whole image >stream
+  [ "$(frames stream)" = $'ZERO 0 4096\nDATA 4096 4096\nZERO 8192 4096' ]
+}
+
+@test "zero pieces shorter than a block, at the ends of a range, are zeroes too" {
+  head -c 16K /dev/zero >image
+  echo "100 5000" | blxread -a --plain image >stream
+  [ "$(frames stream)" = "ZERO 100 5000" ]
+}
+
+@test "two ranges of zeroes with a gap stay two" {
+  head -c 64K /dev/zero >image
+  printf '%s\n' "0 4096" "8192 4096" | blxread -a --plain image >stream
+  [ "$(frames stream)" = $'ZERO 0 4096\nZERO 8192 4096' ]
+}
+
+@test "holes of a file are not read" {
+  truncate -s 4T image
+  noise image 64K 3T
+  timeout 60 blxread -a --whole image >stream
+  [ "$(frames stream | sed -n 2p)" = "DATA $((3 << 40)) 65536" ]
+  [ "$(frames stream | wc -l)" = 3 ]
+  [ "$(frames stream | awk '{ n += $3 } END { printf "%.0f", n }')" = $((4 << 40)) ]
+}
+
+@test "ranges that begin inside holes and data are exact" {
+  truncate -s 8M image
+  noise image 100000 1M
+  noise image 100000 3M
+  printf '%s\n' "10 100" "1000000 100000" "1100001 50000" "2000000 3000000" "8388600 8" >ranges
+  blxread -a --plain image <ranges >stream
+  truncate -s 8M want got
+  while read -r at n; do
+    tail -c +$((at + 1)) image | head -c "$n" |
+      dd of=want bs=64K seek="$at" oflag=seek_bytes conv=notrunc iflag=fullblock status=none
+  done <ranges
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got want
+  [ "$(frames stream | awk '{ n += $3 } END { print n }')" = $((100 + 100000 + 50000 + 3000000 + 8)) ]
+}
+
+@test "no data frame is longer than 1 MiB" {
+  noise image 5M
+  blxread -a --whole image >stream
+  [ "$(frames stream | awk '{ print $3 }' | sort -n | tail -1)" = 1048576 ]
+}
+
+# ---- lists
+
+@test "several lists become several epochs of one stream" {
+  loop_new 1M
+  noise "$FILE" 1M
+  { tracked_list "$DEV" "0 4096"; tracked_list "$DEV" "8192 4096"; } | blxread >stream
+  [ "$(blxls -v stream | grep -c COMMIT)" = 2 ]
+  [ "$(frames stream)" = $'DATA 0 4096\nDATA 8192 4096' ]
+}
+
+@test "a file is looked at anew for each list" {
+  truncate -s 1M image
+  {
+    anonymous_list 1048576 "65536 4096" "1044480 4096"
+    await grep -aq '# size' stream
+    noise image 1M
+    anonymous_list 1048576 "65536 4096"
+  } | blxread -a image >stream
+  [ "$(frames stream | tail -1)" = "DATA 65536 4096" ]
+}
+
+@test "a list without extents is an epoch without frames" {
+  loop_new 1M
+  tracked_list "$DEV" | blxread >stream
+  blxls --check stream
+  [ "$(frames stream | wc -l)" = 0 ]
+}
+
+@test "each epoch leaves at once: its COMMIT does not wait for the next list" {
+  loop_new 1M
+  mkfifo in out
+  blxread <in >out 3>&- &
+  exec 7>in 8<out
+  tracked_list "$DEV" "0 4096" >&7
+  timeout 10 grep -m1 -aq 'epoch: 12' <&8 # nothing closed yet
+  exec 7>&-
+  cat <&8 >rest
+  wait $!
+  exec 8<&-
+}
+
+@test "the label of the list is kept, and --label replaces it" {
+  loop_new 1M
+  tracked_list "$DEV" "0 4096" >list
+  blxread <list | blxls | grep -qx '# label: disk'
+  blxread --label other <list | blxls | grep -qx '# label: other'
+  run -2 --separate-stderr blxread --label a/b <list
+  [[ $stderr == *"--label a/b: not a name"* ]]
+}
+
+@test "-a makes an anonymous stream of a tracked list" {
+  loop_new 1M
+  noise "$FILE" 1M
+  tracked_list "$DEV" "0 4096" | blxread -a "$DEV" | blxls >list
+  run -1 grep lineage list
+  grep -qx '# time: 2026-01-02T03:04:05Z' list
+}
+
+@test "an anonymous list without -a is refused" {
+  truncate -s 1M image
+  anonymous_list 1048576 "0 4096" >list
+  run -2 --separate-stderr blxread image <list
+  [ "$stderr" = "blxread: the list is anonymous: use -a and name the device" ]
+}
+
+@test "an extent beyond the end of what -a names is refused" {
+  truncate -s 1M image
+  anonymous_list 4194304 "0 4096" "1044480 8192" >list
+  run -5 --separate-stderr blxread -a image <list
+  [[ $stderr == *"image: extent 1044480 8192 is beyond its end at 1048576" ]]
+}
+
+@test "a hand-written range beyond the end is refused" {
+  truncate -s 1M image
+  echo "1044480 8192" >list
+  run --separate-stderr blxread -a --plain image <list
+  [ "$status" -ne 0 ] && [ "$status" -le 5 ]
+  [[ $stderr == "blxread: "*"line 1"* ]]
+}
+
+# ---- the wrong device
+
+# refused WORD SED-SCRIPT: the list of $DEV, edited, is refused with exit 5 and WORD, and the stream says so.
+refused() {
+  tracked_list "$DEV" "0 4096" | sed "$2" >list
+  run -5 --separate-stderr blxread <list
+  [[ $stderr == *"$1"* ]] || fail "$stderr"
+  blxread <list >stream 2>/dev/null || true
+  blxls -v stream | grep -q 'ABORT *5 ' || fail "no ABORT"
+}
+
+@test "another diskseq is another device: exit 5" {
+  loop_new 1M
+  refused "diskseq is" 's/^# diskseq: .*/# diskseq: 999999/'
+}
+
+@test "another size is another device: exit 5" {
+  loop_new 1M
+  refused "size is 1048576, listed 2097152" 's/^# size: .*/# size: 2097152/; s/^# cursor: .*/# cursor: 2097152/'
+}
+
+@test "another start is another partition: exit 5" {
+  loop_new 1M
+  refused "start is 0, listed 512" 's/^# size/# start: 512\n&/'
+}
+
+@test "a number without a device: exit 5" {
+  loop_new 1M
+  refused "4095:77: no such block device" 's/^# device: .*/# device: 4095:77/'
+}
+
+@test "DEV named on the command line must be the listed device: exit 5" {
+  loop_new 1M
+  one=$DEV
+  loop_new 1M
+  tracked_list "$one" "0 4096" >list
+  run -5 --separate-stderr blxread "$DEV" <list
+  [[ $stderr == *"$DEV: not the device of the list: number is"* ]]
+  blxread "$one" <list | blxls --check
+}
+
+@test "a link to the listed device will do" {
+  loop_new 1M
+  ln -s "$DEV" link
+  tracked_list "$DEV" "0 4096" | blxread link | blxls --check
+}
+
+@test "a tracked list is not read from a file" {
+  loop_new 1M
+  tracked_list "$DEV" "0 4096" >list
+  run -5 --separate-stderr blxread "$FILE" <list
+  [[ $stderr == *"$FILE: not a block device" ]]
+}
+
+@test "a device that is not there: exit 5" {
+  run -5 --separate-stderr blxread -a --whole /dev/no-such </dev/null
+  [ "$stderr" = "blxread: /dev/no-such: No such file or directory" ]
+}
+
+@test "a directory is not read" {
+  run -5 --separate-stderr blxread -a --whole / </dev/null
+  [ "$stderr" = "blxread: /: neither a block device nor a file" ]
+}
+
+# ---- bad input
+
+@test "empty input: exit 4, and ABORT downstream" {
+  run -4 --separate-stderr blxread </dev/null
+  [[ $stderr == "blxread: empty input"* ]]
+  blxread </dev/null >stream 2>/dev/null || true
+  blxls -v stream | grep -q 'ABORT *4 '
+}
+
+@test "a list cut at any line: exit 4, ABORT downstream, no COMMIT" {
+  loop_new 1M
+  tracked_list "$DEV" "0 4096" "8192 4096" "16384 4096" >list
+  total=$(wc -l <list)
+  for ((n = 1; n < total; n++)); do
+    head -n "$n" list >part
+    status=0
+    blxread <part >stream 2>words || status=$?
+    [ "$status" = 4 ] || fail "$n lines: exit $status: $(<words)"
+    blxls -v stream >text || true
+    grep -q 'ABORT *4 ' text || fail "$n lines: no ABORT"
+    if grep -q COMMIT text; then fail "$n lines: committed"; fi
+  done
+}
+
+@test "a bad line is named" {
+  loop_new 1M
+  tracked_list "$DEV" "0 4096" "8192 4096" | sed 's/^8192 4096/&x/' >list
+  run -4 --separate-stderr blxread <list
+  [[ $stderr == *"line $(grep -n 4096x list | cut -d: -f1)"* ]]
+}
+
+@test "hand-written input without a range: exit 4" {
+  truncate -s 1M image
+  echo "# nothing" >list
+  run -4 --separate-stderr blxread -a --plain image <list
+}
+
+# ---- errors
+
+@test "a failed read names device and offset, and becomes ABORT" {
+  loop_new 8M
+  noise "$FILE" 8M
+  truncate -s 4M "$FILE"
+  size=$((8 << 20))
+  for engine in --no-uring --progress; do
+    status=0
+    tracked_list "$DEV" "0 $size" | blxread "$engine" >stream 2>words || status=$?
+    [ "$status" = 3 ] || fail "exit $status: $(<words)"
+    grep -q "blxread: $DEV: read of 1048576 at 4194304: Input/output error" words || fail "$(<words)"
+    blxls -v stream >text || true
+    grep -q 'ABORT *3 .*Input/output error' text
+  done
+}
+
+@test "a file that shrinks under us is an error" {
+  noise image 2M
+  {
+    anonymous_list 2097152 "0 4096"
+    await grep -aq '# size' stream
+    truncate -s 1M image
+    anonymous_list 2097152 "1048000 4096"
+  } | { blxread -a image >stream 2>words || echo $? >status; }
+  [ "$(<status)" = 3 ]
+  [ "$(<words)" = "blxread: image: read at 1048576: it ends at 1048576" ]
+}
+
+@test "a full output is an error" {
+  noise image 1M
+  run -3 blxread -a --whole -o /dev/full image
+  has "blxread: /dev/full: write: No space left on device"
+}
+
+@test "nobody reading is one line and exit 3" {
+  noise image 4M
+  mkfifo out
+  { blxread -a --whole image >out 2>words || echo $? >status; } &
+  head -c 100 <out >/dev/null
+  wait $!
+  [ "$(<status)" = 3 ]
+  [ "$(<words)" = "blxread: standard output: write: Broken pipe" ]
+}
+
+@test "an idle reader notices that the stage after it has gone" {
+  loop_new 1M
+  mkfifo in out
+  { timeout 20 blxread <in >out 2>words || echo $? >status; } &
+  exec 7>in 8<out
+  tracked_list "$DEV" "0 4096" >&7
+  timeout 10 grep -m1 -aq 'epoch: 12' <&8
+  exec 8<&-
+  wait $!
+  exec 7>&-
+  [ "$(<status)" = 3 ]
+}
+
+# ---- the command line
+
+@test "-o writes a file that only its owner may read" {
+  noise image 1M
+  blxread -a --whole -o stream image
+  blxls --check stream
+  [ "$(stat -c %a stream)" = 600 ]
+}
+
+@test "-o - is standard output" {
+  noise image 64K
+  blxread -a --whole -o - image | blxls --check
+}
+
+@test "a stream is not written to a terminal" {
+  noise image 64K
+  run -2 script -qec "blxread -a --whole $PWD/image" /dev/null </dev/null
+  has "standard output is a terminal"
+}
+
+@test "--rate slows data down, and zeroes cost nothing" {
+  noise image 1M
+  truncate -s 1G image
+  before=$(date +%s%N)
+  blxread -a --whole --rate 1M image >stream
+  took=$((($(date +%s%N) - before) / 1000000))
+  [ "$took" -ge 700 ] || fail "took $took ms"
+}
+
+@test "--progress says how far it is" {
+  noise image 1M
+  run -0 --separate-stderr blxread -a --whole --progress -o stream image
+  [[ $stderr == *"1.0M of 1.0M, 100%"* ]] || fail "$stderr"
+}
+
+@test "success is silent" {
+  noise image 1M
+  run -0 blxread -a --whole -o stream image
+  [ -z "$output" ]
+}
+
+@test "wrong command lines exit 2 and say why" {
+  run -2 blxread --nonsense
+  has "unrecognized option"
+  run -2 blxread -a
+  has "-a needs the device or file to read"
+  run -2 blxread --plain image
+  has "it needs -a"
+  run -2 blxread --whole image
+  has "it needs -a"
+  run -2 blxread -a --plain --whole image
+  has "exclude each other"
+  run -2 blxread -a one two
+  has "two: one device only"
+  run -2 blxread --rate fast
+  has "--rate fast: not a number of bytes"
+}
+
+@test "help and version go to standard output, which is checked" {
+  run -0 blxread --help
+  has "usage: blxread"
+  for option in anonymous plain whole label rate progress output no-uring help version; do
+    has "--$option"
+  done
+  run -0 blxread --version
+  has "blxread (blx)"
+  run -3 sh -c 'blxread --help >/dev/full'
+}
