@@ -107,6 +107,7 @@ struct job {
 	uint64_t cover_from, next; // see job_ascend()
 	uint64_t frames;
 	bool certifiable;
+	bool use_up; // the stream uses a permission
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;

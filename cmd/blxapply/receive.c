@@ -19,10 +19,8 @@ static int judge(struct job *j, struct fault *f)
 	j->verdict = accept_judge(&w, j->h, f);
 	if (j->verdict == ACCEPT_REFUSED || (j->verdict != ACCEPT_ALREADY && job_fits(j, f)))
 		return -1;
-	if (j->verdict == ACCEPT_ALREADY)
-		return 0;
-	if ((w.may_init && accept_whole(j->h)) || (w.may_resync && j->h->resync))
-		return target_use_up(&j->t, f);
+	j->use_up = j->verdict != ACCEPT_ALREADY &&
+		    ((w.may_init && accept_whole(j->h)) || (w.may_resync && j->h->resync));
 	return 0;
 }
 
@@ -56,6 +54,9 @@ static int take_head(struct job *j, struct fault *f)
 	j->certifiable = was && replica_certifies(was, j->h, 0, j->h->limit);
 	const struct way *way = choose(j);
 	if (way == &way_in_place && in_place_begin(j, f))
+		return -1;
+	// Only now: a crash before the state is there must not leave a replica that needs permission again.
+	if (j->use_up && target_use_up(&j->t, f))
 		return -1;
 	j->has_state = true;
 	j->wrong[0] = 0;

@@ -1,0 +1,984 @@
+#!/usr/bin/env bats
+# shellcheck disable=SC2030,SC2031
+# blxapply: what it takes, what it refuses, and what is left after a crash.
+
+load lib
+
+SIZE=1048576
+LINEAGE=6ba7b810-9dad-11d1-80b4-00c04fd430c8
+
+tok() {
+  printf '%032x' "$1"
+}
+
+# head_of N [key=value...]: header of epoch N: base N-1 and the whole of it by default; base=none chain="1 2" ...
+head_of() {
+  local n=$1 lineage=$LINEAGE device=7:300 size=$SIZE base=$(($1 - 1)) cursor='' partial='' limit='' chain='' resync='' kv t
+  shift
+  for kv; do
+    local "${kv%%=*}=${kv#*=}"
+  done
+  [ "$base" != 0 ] || base=none
+  if [ "$base" = none ]; then cursor=${cursor:-0} chain=${chain:-$n}; else chain=${chain:-$base $n}; fi
+  printf '# blx-extents 1\n# lineage: %s\n# device: %s\n# size: %s\n# block: 4096\n# consumer: default\n' \
+    "$lineage" "$device" "$size"
+  if [ "$base" = none ]; then echo "# base: none"; else echo "# base: $base $(tok "$base")"; fi
+  echo "# cursor: ${cursor:-$size}"
+  # partial: EPOCH,UPTO
+  [ -z "$partial" ] || echo "# partial: ${partial%,*} $(tok "${partial%,*}") ${partial#*,}"
+  [ -z "$limit" ] || echo "# limit: $limit"
+  [ -z "$resync" ] || echo "# resync: yes"
+  echo "# epoch: $n $(tok "$n")"
+  for t in $chain; do
+    echo "# chain: $(tok "$t")"
+  done
+  echo "# time: 2026-01-02T03:04:05Z"
+}
+
+# stream N SOURCE RANGES [key=value...]: RANGES is 'data O L/zero O L/...' ('' is an empty epoch).
+stream() {
+  local n=$1 source=$2 ranges=$3
+  shift 3
+  { head_of "$n" "$@" && tr / '\n' <<<"${ranges:+$ranges/}commit/end"; } | mkstream "$source"
+}
+
+WHOLE="data 0 524288/zero 524288 131072/data 655360 393216"
+TWO="data 4096 8192/zero 65536 65536/data 1048064 512"
+THREE="data 8192 4096/data 262144 8192"
+ONE_TO_THREE="data 4096 8192/zero 65536 65536/data 262144 8192/data 1048064 512"
+
+# into FILE OFFSET LENGTH: random bytes there
+into() {
+  head -c "$3" /dev/urandom | dd of="$1" bs=1M oflag=seek_bytes seek="$2" conv=notrunc status=none
+}
+
+setup_file() {
+  PATH=${BLX_BIN:-$TOP/build/bin}/../tools:$PATH
+  cd "$BATS_FILE_TMPDIR"
+  head -c $SIZE /dev/urandom >v1
+  dd if=/dev/zero of=v1 bs=1024 seek=512 count=128 conv=notrunc status=none
+  cp v1 v2
+  into v2 4096 8192
+  dd if=/dev/zero of=v2 bs=1024 seek=64 count=64 conv=notrunc status=none
+  into v2 1048064 512
+  cp v2 v3
+  into v3 8192 4096
+  into v3 262144 8192
+  stream 1 v1 "$WHOLE" >s1
+  stream 2 v2 "$TWO" >s2
+  stream 3 v3 "$THREE" >s3
+  stream 3 v3 "$ONE_TO_THREE" base=1 chain="1 2 3" >s13
+}
+
+setup() {
+  PATH=${BLX_BIN:-$TOP/build/bin}/../tools:$PATH
+  V=$BATS_FILE_TMPDIR
+  export BLX_STATE_DIR=$BATS_TEST_TMPDIR/state
+  cd "$BATS_TEST_TMPDIR"
+  IMG=$PWD/img
+}
+
+teardown() {
+  cd /
+  if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
+  loops_done
+}
+
+# apply STREAM [options] TARGET
+apply() {
+  local in=$1
+  shift
+  blxapply "$@" <"$in"
+}
+
+# A replica at epoch 1.
+replica() {
+  apply "$V/s1" "${1:-$IMG}"
+}
+
+same() {
+  cmp "$1" "$2" || fail "$2 differs from $1"
+}
+
+done_ack() {
+  printf 'blx-ack 1 done lineage=%s device=7:300 consumer=default epoch=%s token=%s' $LINEAGE "$1" "$(tok "$1")"
+}
+
+# ---- the plain course
+
+@test "a whole stream creates the image and acks it" {
+  run -0 apply "$V/s1" --ack "$IMG"
+  [ "$output" = "$(done_ack 1)" ] || fail "$output"
+  same "$V/v1" "$IMG"
+}
+
+@test "an increment is applied onto its base and acked" {
+  replica
+  run -0 apply "$V/s2" --ack "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  same "$V/v2" "$IMG"
+  run -0 apply "$V/s3" --ack "$IMG"
+  same "$V/v3" "$IMG"
+}
+
+@test "without --ack success is silent" {
+  run -0 apply "$V/s1" "$IMG"
+  [ -z "$output" ] || fail "$output"
+}
+
+@test "several epochs in one stream are applied and acked one by one" {
+  { head_of 1 && tr / '\n' <<<"$WHOLE/commit"; } >script
+  { head_of 2 && tr / '\n' <<<"$TWO/commit/end"; } >>script
+  mkstream "$V/v2" <script >both
+  run -0 apply both --ack "$IMG"
+  [ "${lines[0]}" = "$(done_ack 1)" ] || fail "$output"
+  [ "${lines[1]}" = "$(done_ack 2)" ] || fail "$output"
+  same "$V/v2" "$IMG"
+}
+
+@test "a replica that is further on than the base takes the stream" {
+  replica
+  apply "$V/s2" "$IMG"
+  run -0 apply "$V/s13" --ack "$IMG"
+  [ "$output" = "$(done_ack 3)" ] || fail "$output"
+  same "$V/v3" "$IMG"
+}
+
+@test "a stream applied twice is acked again and changes nothing" {
+  replica
+  apply "$V/s2" "$IMG"
+  before=$(stat -c '%i %s %y %z' "$IMG" "$IMG.blx/state")
+  run -0 apply "$V/s2" --ack "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  [ "$before" = "$(stat -c '%i %s %y %z' "$IMG" "$IMG.blx/state")" ] || fail "something changed"
+}
+
+@test "zero ranges become holes" {
+  replica
+  [ "$(du -k "$IMG" | cut -f1)" -le 900 ] || fail "no hole after the first copy"
+  apply "$V/s2" "$IMG"
+  [ "$(du -k "$IMG" | cut -f1)" -le 836 ] || fail "no hole after the increment: $(du -k "$IMG")"
+}
+
+@test "an empty epoch certifies its base as consistent, the next change ends that" {
+  replica
+  stream 2 "$V/v1" '' >empty
+  apply empty "$IMG"
+  run -0 blxapply --status "$IMG"
+  has "consistent: yes"
+  has "epoch:      2"
+  apply "$V/s3" "$IMG"
+  run -0 blxapply --status "$IMG"
+  has "consistent: unknown"
+}
+
+@test "an image keeps its owner and mode" {
+  replica
+  chmod 640 "$IMG"
+  chown 12:34 "$IMG"
+  # The state knows the ctime: chmod and chown are changes, too.
+  run -5 apply "$V/s2" "$IMG"
+  has "ctime differs"
+  blxapply --allow init "$IMG"
+  apply "$V/s1" "$IMG"
+  apply "$V/s2" "$IMG"
+  [ "$(stat -c '%a %u:%g' "$IMG")" = "640 12:34" ] || fail "$(stat -c '%a %u:%g' "$IMG")"
+}
+
+@test "a link to the image leads to the same replica" {
+  replica
+  ln -s img link
+  run -0 apply "$V/s2" link
+  same "$V/v2" "$IMG"
+  [ ! -e link.blx ] || fail "the link has a state of its own"
+}
+
+# ---- refusals
+
+# refused STREAM WORDS [options]: exit 5, the words, a failed ack, and nothing changed.
+refused() {
+  local in=$1 words=$2 before
+  before=$(md5sum <"$IMG"; stat -c '%i %s %y' "$IMG"; cat "$IMG.blx/state" 2>/dev/null || true)
+  run -5 --separate-stderr apply "$in" --ack "$IMG"
+  [[ $stderr == *"$words"* ]] || fail "expected '$words' in: $stderr"
+  [[ $output == "blx-ack 1 failed lineage="*" code=5 why="* ]] || fail "ack: $output"
+  [ "$before" = "$(md5sum <"$IMG"; stat -c '%i %s %y' "$IMG"; cat "$IMG.blx/state" 2>/dev/null || true)" ] ||
+    fail "something changed"
+}
+
+@test "a stream with a base that the replica does not hold is refused" {
+  replica
+  refused "$V/s3" "wrong base"
+}
+
+@test "a late stream is refused" {
+  replica
+  apply "$V/s2" "$IMG"
+  apply "$V/s3" "$IMG"
+  refused "$V/s2" "wrong base"
+}
+
+@test "a stream of another lineage is refused" {
+  replica
+  stream 2 "$V/v2" "$TWO" lineage=00000000-0000-4000-8000-000000000001 >other
+  refused other "wrong lineage: the replica is of $LINEAGE"
+}
+
+@test "a stream of another device is refused" {
+  replica
+  stream 2 "$V/v2" "$TWO" device=7:301 >other
+  refused other "wrong device: the replica is of 7:300, the stream of 7:301"
+}
+
+@test "a stream of a smaller device is refused" {
+  replica
+  stream 2 "$V/v2" "data 4096 8192" size=524288 >other
+  refused other "wrong size"
+}
+
+@test "an increment without a replica is refused and leaves no trace" {
+  run -5 apply "$V/s2" "$IMG"
+  has "holds only changes"
+  [ ! -e "$IMG" ] || fail "an image was made"
+  [ ! -e "$IMG.blx" ] || fail "a state directory was left"
+}
+
+@test "an anonymous stream is refused" {
+  printf '# blx-extents 1\n# size: 4096\nzero 0 4096\ncommit\nend\n' | mkstream "$V/v1" >anon
+  run -5 apply anon "$IMG"
+  has "anonymous"
+  [ ! -e "$IMG.blx" ] || fail "a state directory was left"
+}
+
+@test "an image that exists without a state needs permission, and the words say how" {
+  cp "$V/v2" "$IMG"
+  refused "$V/s1" "exists and is no replica; to overwrite it: blxapply --allow init $IMG"
+  run -0 blxapply --allow init "$IMG"
+  [ -z "$output" ] || fail "$output"
+  run -0 apply "$V/s1" "$IMG"
+  same "$V/v1" "$IMG"
+}
+
+@test "a permission is used up by the stream that uses it" {
+  cp "$V/v2" "$IMG"
+  blxapply --allow init "$IMG"
+  apply "$V/s1" "$IMG"
+  rm "$IMG.blx/state"
+  refused "$V/s1" "--allow init"
+}
+
+@test "the permission to overwrite does not let an increment in" {
+  cp "$V/v1" "$IMG"
+  blxapply --allow init "$IMG"
+  refused "$V/s2" "exists and is no replica"
+  [ -e "$IMG.blx/allow" ] || fail "the permission was used up by a stream of another kind"
+}
+
+@test "permission lifts another lineage, and the larger old image is cut" {
+  replica
+  stream 7 "$V/v2" "data 0 524288" lineage=00000000-0000-4000-8000-000000000001 size=524288 base=none chain=7 >other
+  refused other "wrong lineage"
+  blxapply --allow init "$IMG"
+  run -0 apply other "$IMG"
+  cmp -n 524288 "$V/v2" "$IMG"
+  [ "$(stat -c %s "$IMG")" = 524288 ] || fail "size $(stat -c %s "$IMG")"
+}
+
+@test "an image that was written to is refused" {
+  replica
+  touch -d '1 hour ago' "$IMG"
+  refused "$V/s2" "mtime differs"
+}
+
+@test "an image that was replaced is refused" {
+  replica
+  cp -p "$IMG" copy
+  mv copy "$IMG"
+  refused "$V/s2" "the image was replaced"
+}
+
+@test "an image that was made longer is refused" {
+  replica
+  truncate -s +4096 "$IMG"
+  refused "$V/s2" "size differs"
+}
+
+@test "an image that is gone is refused" {
+  replica
+  rm "$IMG"
+  run -5 apply "$V/s1" "$IMG"
+  has "the image is gone"
+  has "--allow init"
+  blxapply --allow init "$IMG"
+  run -0 apply "$V/s1" "$IMG"
+  same "$V/v1" "$IMG"
+}
+
+@test "a damaged state is refused" {
+  replica
+  head -c 300 "$IMG.blx/state" >cut
+  cp cut "$IMG.blx/state"
+  refused "$V/s2" "state of the replica: damaged or cut"
+}
+
+@test "an image that is attached to a loop device is refused, mounted meanwhile too" {
+  replica
+  local dev
+  dev=$(losetup --find --show "$IMG")
+  printf '%s\n' "$dev" >>loops
+  refused "$V/s2" "in use: it is attached to $dev"
+  into "$dev" 4096 512
+  sync -f "$IMG"
+  losetup -d "$dev"
+  refused "$V/s2" "mtime differs"
+}
+
+@test "an image that another process has locked is refused" {
+  replica
+  run -5 flock "$IMG" blxapply "$IMG" <"$V/s2"
+  has "in use: another process holds a lock"
+}
+
+@test "a second blxapply is told that the replica is busy" {
+  replica
+  run -7 --separate-stderr flock "$IMG.blx/lock" blxapply --ack "$IMG" <"$V/s2"
+  [[ $stderr == *"busy"* ]] || fail "$stderr"
+  [[ $output == "blx-ack 1 failed "*" code=7 why="* ]] || fail "$output"
+  same "$V/v1" "$IMG"
+}
+
+@test "image and state exchanged together for an older copy are refused" {
+  truncate -s 32M fs
+  mkfs.ext4 -q fs
+  mkdir mnt
+  mount -o loop fs mnt
+  replica "$PWD/mnt/img"
+  umount mnt
+  cp fs old
+  mount -o loop fs mnt
+  apply "$V/s2" mnt/img
+  umount mnt
+  mv old fs
+  mount -o loop fs mnt
+  run -5 apply "$V/s3" mnt/img
+  has "wrong base"
+  same "$V/v1" mnt/img
+}
+
+@test "directories and special files are refused" {
+  run -5 apply "$V/s1" "$PWD"
+  has "a directory"
+  mkfifo pipe
+  run -5 apply "$V/s1" pipe
+  has "a special file"
+}
+
+# ---- bad input
+
+@test "a stream cut anywhere leaves the previous epoch, byte for byte" {
+  replica
+  local n total
+  total=$(stat -c %s "$V/s2")
+  for ((n = 0; n < total; n += 199)); do
+    head -c "$n" "$V/s2" >cut
+    run -4 apply cut "$IMG"
+    same "$V/v1" "$IMG"
+  done
+  head -c $((total - 1)) "$V/s2" >cut
+  run -4 apply cut "$IMG"
+  # All but END: the epoch was committed.
+  same "$V/v2" "$IMG"
+}
+
+@test "empty input is an error, with a failed ack that names no epoch" {
+  run -4 --separate-stderr apply /dev/null --ack "$IMG"
+  [[ $output == "blx-ack 1 failed code=4 why="* ]] || fail "$output"
+  [ ! -e "$IMG.blx" ] || fail "a state directory was left"
+}
+
+@test "the sender's abort becomes the exit code and the ack, and nothing is applied" {
+  replica
+  { head_of 2 && printf 'data 4096 8192\nabort 6 tracking lost\n'; } | mkstream "$V/v2" >aborted
+  run -6 --separate-stderr apply aborted --ack "$IMG"
+  [[ $stderr == *"tracking lost"* ]] || fail "$stderr"
+  [[ $output == "blx-ack 1 failed lineage="*" code=6 why="*"tracking lost"* ]] || fail "$output"
+  same "$V/v1" "$IMG"
+}
+
+@test "bytes after the end are an error" {
+  { cat "$V/s1"; echo; } >more
+  run -4 apply more "$IMG"
+  has "bytes follow the end"
+}
+
+@test "a whole stream with a gap is an error and the image stays incomplete" {
+  stream 1 "$V/v1" "data 0 4096/data 8192 1040384" >gap
+  run -4 apply gap "$IMG"
+  has "lacks bytes 4096 to 8192"
+  run -1 blxapply --status "$IMG"
+  has "incomplete"
+}
+
+@test "silence for longer than --timeout ends in exit 3" {
+  mkfifo pipe
+  exec 9<>pipe
+  run -3 --separate-stderr timeout 20 blxapply --ack --timeout 1 "$IMG" <pipe
+  exec 9>&-
+  [[ $output == "blx-ack 1 failed code=3 why="* ]] || fail "$output"
+}
+
+# ---- first copy, in place, limited lists
+
+# A first copy that broke off after its first half.
+half() {
+  { head_of 1 base=none chain=1 && printf 'data 0 524288\nabort 3 cable\n'; } | mkstream "$V/v1" >half
+  run -3 apply half --ack "$IMG"
+}
+
+REST="data 4096 8192/zero 65536 65536/zero 524288 131072/data 655360 393216"
+
+@test "a cut first copy acks how far it came and goes on there" {
+  half
+  has "blx-ack 1 upto lineage=$LINEAGE device=7:300 consumer=default epoch=1 token=$(tok 1) offset=524288"
+  stream 2 "$V/v2" "$REST" base=none chain="1 2" cursor=524288 partial=1,524288 >rest
+  run -0 apply rest --ack "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  same "$V/v2" "$IMG"
+}
+
+@test "a resumed copy that is cut before it catches up acks nothing and keeps what was there" {
+  half
+  { head_of 2 base=none chain="1 2" cursor=524288 partial=1,524288 && printf 'data 4096 8192\nabort 3 cable\n'; } |
+    mkstream "$V/v2" >cut
+  run -3 apply cut --ack "$IMG"
+  [[ $output != *upto* ]] || fail "$output"
+  run -1 blxapply --status "$IMG"
+  has "partial:    epoch 1, token $(tok 1), up to 524288"
+  stream 3 "$V/v2" "$REST" base=none chain="1 2 3" cursor=524288 partial=1,524288 >rest
+  run -0 apply rest "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+@test "a long first copy acks as it goes" {
+  truncate -s 200M big
+  stream 1 big "data 0 4096/zero 4096 104857600/zero 104861696 104853504" size=209715200 >s
+  run -0 apply s --ack "$IMG"
+  has "offset=104861696"
+  has "blx-ack 1 done"
+  cmp big "$IMG"
+}
+
+@test "a stream that assumes more than a cut first copy holds is refused" {
+  half
+  stream 2 "$V/v2" "data 655360 393216" base=none chain="1 2" cursor=655360 partial=1,655360 >rest
+  refused rest "from byte 524288 on"
+}
+
+@test "a cut first copy takes the whole again, without permission" {
+  half
+  stream 2 "$V/v2" "data 0 65536/zero 65536 65536/data 131072 917504" base=none chain="1 2" >whole
+  run -0 apply whole "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+@test "a cut first copy does not take a stream from before it" {
+  half
+  stream 9 "$V/v1" "$WHOLE" base=none chain=9 >other
+  refused other "newest epoch"
+}
+
+@test "limited lists fill the image piece by piece" {
+  stream 1 "$V/v1" "data 0 524288" base=none chain=1 limit=524288 >p1
+  run -0 apply p1 --ack "$IMG"
+  has "blx-ack 1 upto lineage="
+  has "offset=524288 last"
+  run -1 blxapply --status "$IMG"
+  has "up to 524288"
+  stream 2 "$V/v2" "$REST" base=none chain="1 2" cursor=524288 partial=1,524288 >p2
+  run -0 apply p2 --ack "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+@test "a limited list that does not catch up is answered with what the replica has" {
+  half
+  stream 2 "$V/v2" "data 0 4096" base=none chain="1 2" limit=4096 >p2
+  run -0 apply p2 --ack "$IMG"
+  has "epoch=1 token=$(tok 1) offset=524288 last"
+}
+
+@test "in place: a cut increment leaves an incomplete image that the next stream completes" {
+  replica
+  { head_of 2 && printf 'data 4096 8192\nabort 3 cable\n'; } | mkstream "$V/v2" >cut
+  run -3 apply cut --in-place --ack "$IMG"
+  has "upto"
+  run -1 blxapply --status "$IMG"
+  has "incomplete"
+  refused "$V/s3" "from byte 12288 on"
+  run -0 apply "$V/s13" --ack "$IMG"
+  [ "$output" = "$(done_ack 3)" ] || fail "$output"
+  same "$V/v3" "$IMG"
+}
+
+@test "in place: an image that was changed after a cut is refused" {
+  replica
+  { head_of 2 && printf 'data 4096 8192\nabort 3 cable\n'; } | mkstream "$V/v2" >cut
+  run -3 apply cut --in-place "$IMG"
+  touch -d '1 hour ago' "$IMG"
+  refused "$V/s13" "mtime differs"
+}
+
+# ---- growth
+
+@test "a source that has grown makes the image grow" {
+  replica
+  cp "$V/v2" big
+  into big $SIZE 65536
+  stream 2 big "$TWO/data $SIZE 65536" size=$((SIZE + 65536)) cursor=$SIZE >grown
+  run -0 apply grown --ack "$IMG"
+  same big "$IMG"
+}
+
+@test "a stream of a grown source without the new part is refused and changes nothing" {
+  replica
+  stream 2 "$V/v2" "$TWO" size=$((SIZE + 65536)) >grown
+  run -4 apply grown "$IMG"
+  has "lacks bytes 1048576 to 1114112"
+  same "$V/v1" "$IMG"
+}
+
+# ---- resync
+
+@test "a resync needs permission once, and takes the replica over to the new lineage" {
+  local new=00000000-0000-4000-8000-000000000001
+  replica
+  stream 9 "$V/v2" "$TWO" lineage=$new device=7:9 base=1 chain="1 9" resync=yes >resync
+  refused resync "a resync needs permission once: blxapply --allow resync $IMG"
+  blxapply --allow resync "$IMG"
+  run -0 apply resync --ack "$IMG"
+  has "done lineage=$new device=7:9"
+  same "$V/v2" "$IMG"
+  [ ! -e "$IMG.blx/allow" ] || fail "the permission is still there"
+}
+
+@test "a resync of an older state of the replica is refused in spite of permission" {
+  replica
+  stream 9 "$V/v3" "$ONE_TO_THREE" lineage=00000000-0000-4000-8000-000000000001 base=1 chain="1 9" resync=yes >resync
+  apply "$V/s2" "$IMG"
+  blxapply --allow resync "$IMG"
+  refused resync "wrong base"
+}
+
+@test "a resync that was cut in place goes on without another permission" {
+  local new=00000000-0000-4000-8000-000000000001
+  replica
+  { head_of 9 lineage=$new base=1 chain="1 9" resync=yes && printf 'data 4096 8192\nabort 3 cable\n'; } |
+    mkstream "$V/v2" >cut
+  blxapply --allow resync "$IMG"
+  run -3 apply cut --in-place "$IMG"
+  stream 10 "$V/v2" "$TWO" lineage=$new base=1 chain="1 9 10" resync=yes >again
+  run -0 apply again "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+# ---- spool and clone
+
+# small_fs SIZE: a tmpfs on mnt; it makes no clones.
+small_fs() {
+  mkdir mnt
+  mount -t tmpfs -o size="$1" tmpfs mnt
+}
+
+@test "a full spool is an error, and the image is untouched" {
+  replica
+  small_fs 8k
+  run -3 --separate-stderr apply "$V/s2" --ack --spool mnt "$IMG"
+  [[ $stderr == *"No space left on device"* ]] || fail "$stderr"
+  [[ $output == *" failed "*"code=3"* ]] || fail "$output"
+  same "$V/v1" "$IMG"
+  [ -z "$(ls mnt)" ] || fail "the spool was left: $(ls mnt)"
+  run -0 apply "$V/s2" "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+@test "--spool keeps the spool elsewhere and removes it afterwards" {
+  replica
+  mkdir spool
+  run -0 strace -qq -o trace -e trace=openat blxapply --spool spool "$IMG" <"$V/s2"
+  grep -q "spool/blx-.*\.spool" trace || fail "no spool there"
+  [ -z "$(ls spool)" ] || fail "left: $(ls spool)"
+}
+
+cloning_fs() {
+  truncate -s 320M fs
+  "mkfs.$1" -q fs
+  mkdir mnt
+  mount -o loop fs mnt
+}
+
+by_clone() {
+  replica "$PWD/mnt/img"
+  local before
+  before=$(stat -c %i mnt/img)
+  run -0 apply "$V/s2" --ack mnt/img
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  same "$V/v2" mnt/img
+  [ "$before" != "$(stat -c %i mnt/img)" ] || fail "not a clone"
+  head -c 9000 "$V/s3" >cut
+  run -4 apply cut mnt/img
+  same "$V/v2" mnt/img
+  [ "$(ls mnt/img.blx)" = "$(printf 'lock\nstate')" ] || fail "left: $(ls mnt/img.blx)"
+  run -0 apply "$V/s3" mnt/img
+  same "$V/v3" mnt/img
+}
+
+@test "on btrfs an epoch goes into a clone" {
+  cloning_fs btrfs
+  by_clone
+}
+
+@test "on xfs an epoch goes into a clone" {
+  cloning_fs xfs
+  by_clone
+}
+
+# ---- crashes
+
+# The system calls that change something; each is a place to die.
+CALLS="fsync rename,renameat,renameat2 pwrite64 unlink,unlinkat openat fallocate ftruncate write ioctl"
+
+# kill_at CALLS NTH STREAM [options]: run, and die there. KILLED says if it came that far.
+kill_at() {
+  local calls=$1 nth=$2 in=$3
+  shift 3
+  KILLED=0
+  strace -qq -o /dev/null -e trace="$calls" -e inject="$calls":signal=KILL:when="$nth" blxapply "$@" <"$in" \
+    >/dev/null 2>err || KILLED=$?
+  [ "$KILLED" = 0 ] || [ "$KILLED" = 137 ] || fail "at $calls number $nth: exit $KILLED: $(cat err)"
+}
+
+# crash_everywhere TARGET [options]: die at each system call of an increment, recover, repeat.
+crash_everywhere() {
+  local target=$1 calls nth
+  shift
+  DEATHS=0
+  for calls in $CALLS; do
+    for ((nth = 1; nth < 200; nth++)); do
+      rm -rf "$target" "$target.blx"
+      apply "$V/s1" "$target"
+      kill_at "$calls" "$nth" "$V/s2" "$@" "$target"
+      [ "$KILLED" != 0 ] || break
+      DEATHS=$((DEATHS + 1))
+      after_crash "$target"
+      run -0 apply "$V/s2" --ack "$target"
+      [ "$output" = "$(done_ack 2)" ] || fail "at $calls number $nth: $output"
+      same "$V/v2" "$target"
+      run -0 apply "$V/s3" "$target"
+      same "$V/v3" "$target"
+    done
+  done
+    [ "$DEATHS" -gt 20 ] || fail "only $DEATHS places to die"
+}
+
+# All of an epoch or nothing, once recovered.
+whole_epoch() {
+  run -0 blxapply --recover "$1"
+  run -0 blxapply --status "$1"
+  if [[ $output == *"epoch:      1"* ]]; then same "$V/v1" "$1"; else same "$V/v2" "$1"; fi
+}
+
+@test "killed at any system call: by the spool, the next run finishes" {
+  small_fs 8M
+  after_crash() { whole_epoch "$1"; }
+  crash_everywhere "$PWD/mnt/img"
+}
+
+@test "killed at any system call: by a clone, the next run finishes" {
+  cloning_fs btrfs
+  after_crash() { whole_epoch "$1"; }
+  crash_everywhere "$PWD/mnt/img"
+}
+
+@test "killed at any system call: in place, the next run finishes" {
+  after_crash() { :; }
+  crash_everywhere "$IMG" --in-place
+}
+
+@test "killed at any system call of a first copy: the next needs no permission" {
+  local calls nth deaths=0
+  for calls in $CALLS; do
+    for ((nth = 1; nth < 200; nth++)); do
+      rm -rf "$IMG" "$IMG.blx"
+      kill_at "$calls" "$nth" "$V/s1" "$IMG"
+      [ "$KILLED" != 0 ] || break
+      deaths=$((deaths + 1))
+      run -0 apply "$V/s1" "$IMG"
+      same "$V/v1" "$IMG"
+    done
+  done
+    [ "$deaths" -gt 20 ] || fail "only $deaths places to die"
+}
+
+@test "a spool that was lost leaves an incomplete replica that a wider stream repairs" {
+  replica
+  kill_at pwrite64 2 "$V/s2" "$IMG"
+  rm "$IMG.blx/spool"
+  run -1 blxapply --recover "$IMG"
+  has "incomplete"
+  refused "$V/s3" "wrong base"
+  run -0 apply "$V/s13" "$IMG"
+  same "$V/v3" "$IMG"
+}
+
+@test "a failed fsync is never taken for success: no ack, exit 3, and the epoch is written again" {
+  small_fs 8M
+  local nth img=$PWD/mnt/img failed=0
+  for ((nth = 1; nth < 50; nth++)); do
+    rm -rf "$img" "$img.blx"
+    apply "$V/s1" "$img"
+    run --separate-stderr strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO:when="$nth" \
+      blxapply --ack "$img" <"$V/s2"
+    [ "$status" != 0 ] || break
+    failed=$nth
+    [ "$status" = 3 ] || fail "fsync $nth: exit $status"
+    [[ $output == *"failed "*"code=3"* && $output != *"done"* ]] || fail "fsync $nth: ack $output"
+    [[ $stderr == *"Input/output error"* ]] || fail "fsync $nth: $stderr"
+    run -0 apply "$V/s2" --ack "$img"
+    same "$V/v2" "$img"
+  done
+  [ "$failed" -ge 4 ] || fail "only $failed fsyncs"
+}
+
+@test "an ack that cannot be written is an error, after the epoch is durable" {
+  replica
+  run -3 bash -c 'blxapply --ack "$1" <"$2" >/dev/full' - "$IMG" "$V/s2"
+  has "standard output"
+  same "$V/v2" "$IMG"
+  run -0 blxapply --status --ack "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+}
+
+# ---- block devices
+
+@test "a block device larger than the source takes a first copy by permission, and increments" {
+  loop_new 2M
+  run -5 apply "$V/s1" "$DEV"
+  has "blxapply --allow init $DEV"
+  blxapply --allow init "$DEV"
+  run -0 apply "$V/s1" --ack "$DEV"
+  cmp -n $SIZE "$V/v1" "$DEV"
+  run -0 apply "$V/s2" --ack "$DEV"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  cmp -n $SIZE "$V/v2" "$DEV"
+  run -0 blxapply --status "$DEV"
+  has "complete"
+}
+
+@test "a block device that is too small is refused" {
+  loop_new 512K
+  blxapply --allow init "$DEV"
+  run -5 apply "$V/s1" "$DEV"
+  has "the device has 524288 bytes"
+}
+
+@test "a mounted block device is refused" {
+  loop_new 2M
+  mkfs.ext4 -q "$DEV"
+  blxapply --allow init "$DEV"
+  mkdir mnt
+  mount "$DEV" mnt
+  run -5 apply "$V/s1" "$DEV"
+  has "in use: mounted"
+}
+
+@test "a block device that another program has written to is refused" {
+  loop_new 1M
+  blxapply --allow init "$DEV"
+  apply "$V/s1" "$DEV"
+  into "$DEV" 4096 4096
+  run -5 apply "$V/s2" "$DEV"
+  has "written to by another"
+}
+
+@test "a block device: killed anywhere, the next run finishes" {
+  local nth
+  loop_new 1M
+  for ((nth = 1; nth < 60; nth++)); do
+    blxapply --allow init "$DEV"
+    apply "$V/s1" "$DEV"
+    kill_at fsync,pwrite64,ioctl,unlink,renameat "$nth" "$V/s2" "$DEV"
+    [ "$KILLED" != 0 ] || break
+    run -0 apply "$V/s2" "$DEV"
+    cmp -n $SIZE "$V/v2" "$DEV" || fail "call $nth"
+  done
+  [ "$nth" -gt 8 ] || fail "only $nth calls"
+}
+
+@test "a block device: a first copy killed anywhere needs no second permission" {
+  local calls nth deaths=0
+  loop_new 1M
+  for calls in $CALLS; do
+    for ((nth = 1; nth < 200; nth++)); do
+      rm -rf "$BLX_STATE_DIR"
+      blxapply --allow init "$DEV"
+      kill_at "$calls" "$nth" "$V/s1" "$DEV"
+      [ "$KILLED" != 0 ] || break
+      deaths=$((deaths + 1))
+      run -0 apply "$V/s1" "$DEV"
+      cmp "$V/v1" "$DEV"
+    done
+  done
+  [ "$deaths" -gt 20 ] || fail "only $deaths places to die"
+}
+
+@test "zeroes on a block device replace old data, at unaligned edges too" {
+  loop_new 1M
+  cp "$V/v1" v
+  dd if=/dev/zero of=v bs=1 seek=10241 count=20001 conv=notrunc status=none
+  stream 2 v "zero 10241 20001" >zeroes
+  blxapply --allow init "$DEV"
+  apply "$V/s1" "$DEV"
+  run -0 apply zeroes "$DEV"
+  cmp v "$DEV"
+}
+
+# ---- restore
+
+@test "--restore writes a whole stream and keeps no state" {
+  run -0 apply "$V/s1" --restore new
+  same "$V/v1" new
+  [ ! -e new.blx ] || fail "state kept"
+}
+
+@test "--restore writes onto a larger device, and an anonymous stream too" {
+  loop_new 2M
+  { printf '# blx-extents 1\n# size: %d\n' $SIZE && tr / '\n' <<<"$WHOLE/commit/end"; } | mkstream "$V/v1" >anon
+  run -0 apply anon --restore "$DEV"
+  cmp -n $SIZE "$V/v1" "$DEV"
+}
+
+@test "--restore applies the increments that follow in the same stream" {
+  { head_of 1 && tr / '\n' <<<"$WHOLE/commit"; } >script
+  { head_of 2 && tr / '\n' <<<"$TWO/commit/end"; } >>script
+  mkstream "$V/v2" <script >both
+  run -0 apply both --restore new
+  same "$V/v2" new
+  { head_of 1 && tr / '\n' <<<"$WHOLE/commit"; } >script
+  { head_of 3 && tr / '\n' <<<"$TWO/commit/end"; } >>script
+  mkstream "$V/v2" <script >gap
+  run -5 apply gap --restore new2
+  has "wrong base"
+}
+
+@test "--restore refuses a stream that is not whole" {
+  run -5 apply "$V/s2" --restore new
+  has "needs a whole one"
+  [ ! -e new ] || fail "made"
+  printf '# blx-extents 1\n# size: %d\nzero 0 4096\ncommit\nend\n' $SIZE | mkstream "$V/v1" >anon
+  run -5 apply anon --restore new
+  has "lacks bytes 4096 to 1048576"
+  has "only in part"
+}
+
+@test "--restore refuses a replica" {
+  replica
+  run -5 apply "$V/s1" --restore "$IMG"
+  has "is a replica"
+}
+
+@test "--restore refuses a mounted device" {
+  loop_new 2M
+  mkfs.ext4 -q "$DEV"
+  mkdir mnt
+  mount "$DEV" mnt
+  run -5 apply "$V/s1" --restore "$DEV"
+  has "in use: mounted"
+}
+
+# ---- status
+
+@test "--status tells what the replica holds" {
+  replica
+  run -0 blxapply --status "$IMG"
+  has "state:      complete"
+  has "lineage:    $LINEAGE"
+  has "device:     7:300"
+  has "token:      $(tok 1)"
+  run -0 blxapply --status --json "$IMG"
+  has "\"epoch\":1,"
+  has "\"complete\":true"
+  python3 -m json.tool <<<"$output" >/dev/null
+}
+
+@test "--status --ack prints the ack of a complete replica, and of a partial one" {
+  replica
+  run -0 blxapply --status --ack "$IMG"
+  [ "$output" = "$(done_ack 1)" ] || fail "$output"
+  rm -r img img.blx
+  half
+  run -1 blxapply --status --ack "$IMG"
+  has "upto"
+  has "offset=524288"
+}
+
+@test "--status --ack of a replica with a pending epoch asks for --recover" {
+  replica
+  kill_at pwrite64 2 "$V/s2" "$IMG"
+  run -3 blxapply --status --ack "$IMG"
+  has "blxapply --recover $IMG"
+  run -1 blxapply --status "$IMG"
+  has "pending"
+  run -0 blxapply --recover "$IMG"
+  same "$V/v2" "$IMG"
+  run -0 blxapply --status --ack "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+}
+
+@test "--status of a changed image, and of none, is exit 5" {
+  replica
+  touch -d '1 hour ago' "$IMG"
+  run -5 blxapply --status "$IMG"
+  has "changed"
+  run -5 blxapply --status "$V/v1"
+  has "no replica here"
+  run -5 blxapply --status nothing
+  has "no replica here"
+  run -5 blxapply --recover "$V/v1"
+  has "no replica here"
+}
+
+# ---- the command line
+
+@test "usage errors exit 2 and say what is wrong" {
+  run -2 blxapply
+  has "no TARGET"
+  run -2 blxapply a b </dev/null
+  has "one TARGET only"
+  run -2 blxapply --allow everything img
+  has "neither init nor resync"
+  run -2 blxapply --status --recover img
+  has "exclude each other"
+  run -2 blxapply --timeout 0 img
+  has "no time"
+  run -2 blxapply --frobnicate img
+  run -0 blxapply --help
+  has "--in-place"
+  run -0 blxapply --version
+  has "blxapply (blx)"
+}
+
+@test "a stream from a terminal is refused" {
+  run -2 script -qec "blxapply $IMG" /dev/null </dev/null
+  has "not a terminal"
+}
+
+@test "a full standard output is an error" {
+  replica
+  run -3 bash -c 'blxapply --status "$1" >/dev/full' - "$IMG"
+  has "standard output"
+  run -3 bash -c 'blxapply --help >/dev/full'
+}
+
+@test "a permission for what does not exist is refused" {
+  run -5 blxapply --allow init "$IMG"
+  has "does not exist"
+}
