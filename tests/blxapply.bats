@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2030,SC2031
+# shellcheck disable=SC2030,SC2031,SC2016,SC2154,SC2164,SC2238
 # blxapply: what it takes, what it refuses, and what is left after a crash.
 
 load lib

@@ -29,7 +29,7 @@ static const char USAGE[] =
 	"  -j, --json          --status for programs\n"
 	"  -r, --recover       finish what a crash left pending\n"
 	"  -R, --restore       write a whole stream onto TARGET and keep no state\n"
-	"  -p, --progress      show progress even if standard error is no terminal\n"
+	"  -P, --progress      show progress even if standard error is no terminal\n"
 	"  -h, --help          this text\n"
 	"  -V, --version       version\n";
 
@@ -38,7 +38,7 @@ static const struct option LONG[] = {
 	{"in-place", no_argument, NULL, 'i'},	 {"spool", required_argument, NULL, 'S'},
 	{"timeout", required_argument, NULL, 't'}, {"status", no_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},	 {"recover", no_argument, NULL, 'r'},
-	{"restore", no_argument, NULL, 'R'},	 {"progress", no_argument, NULL, 'p'},
+	{"restore", no_argument, NULL, 'R'},	 {"progress", no_argument, NULL, 'P'},
 	{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
@@ -104,7 +104,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.timeout_ms = -1};
-	while ((c = getopt_long(argc, argv, "aA:iS:t:sjrRphV", LONG, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "aA:iS:t:sjrRPhV", LONG, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			o->ack = true;
@@ -133,7 +133,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 		case 'R':
 			o->restore = true;
 			break;
-		case 'p':
+		case 'P':
 			o->progress = true;
 			break;
 		case 'h':
