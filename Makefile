@@ -73,7 +73,74 @@ $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/blxtrack/*.c)): | $(BPF_SKEL)
 
 include tests/tests.mk
 
-clean:
-	rm -rf $(BUILD)
+# ---- what else must be installed, by its Debian name
+DEPS_BUILD := gcc libc6-dev make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libzstd-dev libxxhash-dev \
+	liburing-dev
+DEPS_DEMO := bc e2fsprogs fio iproute2 mount openssh-client openssh-server procps python3 sqlite3 util-linux
+DEPS_TEST := $(DEPS_DEMO) bats btrfs-progs clang-format clang-tidy fdisk mandoc ncat netcat-openbsd netcat-traditional shellcheck \
+	strace xfsprogs xxhash zstd
 
-.PHONY: all clean
+deps:
+	contrib/install-deps $(DEPS_BUILD) $(DEPS_TEST)
+
+# ---- the two commands of the README. Make is called again once the packages are there, as what is found while this
+# file is read (liburing, bpftool) depends on them.
+check: deps
+	$(MAKE) all units tools
+	BUILD=$(BUILD) tests/run $(TESTS)
+
+demo:
+	contrib/install-deps $(DEPS_BUILD) $(DEPS_DEMO)
+	$(MAKE) all
+	BLX_BIN=$(abspath $(BUILD))/bin demo/demo.sh
+
+# ---- the programs and their unit tests with sanitizers; blxtrack's heart is in the kernel and has other tests
+ASAN_TESTS ?= unit formats golden stream blxls blxpack blxread blxapply
+asan: SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+asan:
+	$(MAKE) BUILD=build-asan SANITIZE='$(SANITIZE)' CFLAGS='-O1 -g' all units tools
+	BUILD=build-asan UBSAN_OPTIONS=print_stacktrace=1 tests/run $(ASAN_TESTS)
+
+# ---- style
+C_FILES = $(wildcard lib/*.[ch] cmd/*/*.[ch] bpf/*.[ch] tests/unit/*.[ch] tests/tools/*.[ch] tests/fuzz/*.[ch])
+SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/*.sh bench/*.sh demo/*.sh .ci/run contrib/install-deps \
+	contrib/completion/blx.bash contrib/cron/* contrib/systemd/*.sh)
+lint: $(BPF_SKEL)
+	clang-format --dry-run -Werror $(C_FILES)
+	clang-tidy --quiet $(filter-out bpf/%,$(filter %.c,$(C_FILES))) -- -std=c17 $(BLX_CPPFLAGS) -Itests/unit
+	shellcheck $(SHELL_FILES)
+	mandoc -T lint -W warning $(wildcard man/*.[1-8])
+
+# ---- installing
+SYSTEMDDIR ?= $(PREFIX)/lib/systemd/system
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+DOCDIR ?= $(PREFIX)/share/doc/blx
+MAN_PAGES = $(wildcard man/*.[1-8])
+DOCS = README.md CHANGELOG.md LICENSE contrib/cron/blx contrib/sudoers/blx
+
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDDIR)' '$(DESTDIR)$(COMPLETIONDIR)' '$(DESTDIR)$(DOCDIR)'
+	$(INSTALL) -m 755 $(BINS) '$(DESTDIR)$(BINDIR)'
+	for page in $(MAN_PAGES); do \
+		$(INSTALL) -D -m 644 $$page "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
+	sed 's|@BINDIR@|$(BINDIR)|' contrib/systemd/blxtrack@.service >'$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
+	chmod 644 '$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
+	for program in $(PROGRAMS); do \
+		$(INSTALL) -m 644 contrib/completion/blx.bash "$(DESTDIR)$(COMPLETIONDIR)/$$program" || exit; done
+	for doc in $(DOCS); do $(INSTALL) -m 644 $$doc "$(DESTDIR)$(DOCDIR)/$$(echo $$doc | sed 's|/blx$$||; s|.*/||')" || exit; done
+
+# Programs that are gone must not leave a tracking behind that nobody can read. Un-acked changes would be lost with it:
+# only FORCE=1 goes on then. A staged tree (DESTDIR) is not what this machine runs.
+uninstall:
+ifeq ($(DESTDIR),)
+	if [ -x '$(BINDIR)/blxtrack' ]; then '$(BINDIR)/blxtrack' stop --all $(if $(FORCE),--force); fi
+endif
+	rm -f $(PROGRAMS:%='$(DESTDIR)$(BINDIR)/%') $(PROGRAMS:%='$(DESTDIR)$(COMPLETIONDIR)/%')
+	rm -f '$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
+	for page in $(MAN_PAGES); do rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}"; done
+	rm -rf '$(DESTDIR)$(DOCDIR)'
+
+clean:
+	rm -rf $(BUILD) build-asan
+
+.PHONY: all deps check demo asan lint install uninstall clean

@@ -15,8 +15,8 @@
 
 enum {
 	SYS_PATH = 160,
-	SECTOR = 512
-}; // sysfs counts sectors of 512 bytes whatever the device's block
+	SECTOR = 512, // sysfs counts these, whatever the device's block
+};
 
 // A small sysfs file, blanks at both ends trimmed.
 static int read_trimmed(const char *path, char *buf, size_t n)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// One line on stderr, redrawn at most five times a second: bytes done, of how many, speed, time left.
+// One line on stderr, redrawn at most five times a second: bytes done, of how many, speed, time
+// left.
 #ifndef BLX_PROGRESS_H
 #define BLX_PROGRESS_H
 
