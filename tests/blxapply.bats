@@ -144,13 +144,21 @@ done_ack() {
   same "$V/v3" "$IMG"
 }
 
+@test "an epoch that is there already is acked only once its state is durable" {
+  replica
+  run -3 --separate-stderr strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO \
+    blxapply --ack "$IMG" <"$V/s1"
+  [[ $output != *done* ]] || fail "$output"
+  run -3 strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO blxapply --status --ack "$IMG"
+}
+
 @test "a stream applied twice is acked again and changes nothing" {
   replica
   apply "$V/s2" "$IMG"
-  before=$(stat -c '%i %s %y %z' "$IMG" "$IMG.blx/state")
+  before=$(stat -c '%i %s %y %z' "$IMG"; cat "$IMG.blx/state")
   run -0 apply "$V/s2" --ack "$IMG"
   [ "$output" = "$(done_ack 2)" ] || fail "$output"
-  [ "$before" = "$(stat -c '%i %s %y %z' "$IMG" "$IMG.blx/state")" ] || fail "something changed"
+  [ "$before" = "$(stat -c '%i %s %y %z' "$IMG"; cat "$IMG.blx/state")" ] || fail "something changed"
 }
 
 @test "zero ranges become holes" {
@@ -729,23 +737,42 @@ whole_epoch() {
   same "$V/v3" "$IMG"
 }
 
-@test "a failed fsync is never taken for success: no ack, exit 3, and the epoch is written again" {
-  small_fs 8M
-  local nth img=$PWD/mnt/img failed=0
-  for ((nth = 1; nth < 50; nth++)); do
-    rm -rf "$img" "$img.blx"
-    apply "$V/s1" "$img"
-    run --separate-stderr strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO:when="$nth" \
-      blxapply --ack "$img" <"$V/s2"
-    [ "$status" != 0 ] || break
-    failed=$nth
-    [ "$status" = 3 ] || fail "fsync $nth: exit $status"
+# fsync_fails TARGET STREAM AFTER [options]: each fsync of the run fails once, in turn.
+fsync_fails() {
+  local target=$1 in=$2 after=$3 nth total
+  shift 3
+  [ "$in" = "$V/s1" ] || apply "$V/s1" "$target"
+  strace -qq -o trace -e trace=fsync blxapply "$@" "$target" <"$in"
+  total=$(grep -c '^fsync' trace)
+  [ "$total" -ge 4 ] || fail "only $total fsyncs"
+  for ((nth = 1; nth <= total; nth++)); do
+    rm -rf "$target" "$target.blx"
+    [ "$in" = "$V/s1" ] || apply "$V/s1" "$target"
+    run -3 --separate-stderr strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO:when="$nth" \
+      blxapply --ack "$@" "$target" <"$in"
     [[ $output == *"failed "*"code=3"* && $output != *"done"* ]] || fail "fsync $nth: ack $output"
     [[ $stderr == *"Input/output error"* ]] || fail "fsync $nth: $stderr"
-    run -0 apply "$V/s2" --ack "$img"
-    same "$V/v2" "$img"
+    run -0 apply "$in" --ack "$target"
+    same "$after" "$target"
   done
-  [ "$failed" -ge 4 ] || fail "only $failed fsyncs"
+}
+
+@test "a failed fsync is never taken for success: by the spool" {
+  small_fs 8M
+  fsync_fails "$PWD/mnt/img" "$V/s2" "$V/v2"
+}
+
+@test "a failed fsync is never taken for success: by a clone" {
+  cloning_fs btrfs
+  fsync_fails "$PWD/mnt/img" "$V/s2" "$V/v2"
+}
+
+@test "a failed fsync is never taken for success: in place" {
+  fsync_fails "$IMG" "$V/s2" "$V/v2" --in-place
+}
+
+@test "a failed fsync is never taken for success: first copy" {
+  fsync_fails "$IMG" "$V/s1" "$V/v1"
 }
 
 @test "an ack that cannot be written is an error, after the epoch is durable" {

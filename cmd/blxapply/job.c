@@ -107,6 +107,9 @@ static int nothing_commit(struct job *j, struct fault *f)
 {
 	struct ack a;
 
+	// The run that wrote the state may have died, or failed, before it was durable.
+	if (replica_save(j->t.dirfd, &j->r, f))
+		return -1;
 	ack_for(&a, ACK_DONE, j->h);
 	return job_ack(j, &a, f);
 }

@@ -2,6 +2,7 @@
 // --status: what the replica holds, for people, for programs (--json), or as the ack that its source may have missed.
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apply.h"
 
@@ -133,6 +134,9 @@ static int print_ack(const struct job *j, struct fault *f)
 		ack_of_partial(&a, &j->r);
 	else
 		return fault_set(f, BLX_DIFFERS, "%s: incomplete: there is nothing to ack", j->t.path);
+	// The run that wrote the state may have died before its name was durable.
+	if (fsync(j->t.dirfd))
+		return fault_errno(f, "%s: fsync", j->t.dir);
 	ack_format(&a, text);
 	fputs(text, stdout);
 	return 0;
