@@ -13,3 +13,5 @@ $(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(LIBBLX)
 	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
 tools: $(TOOLS)
 .PHONY: tools
+
+include tests/fuzz/fuzz.mk

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What the fuzz targets share.
+#ifndef BLX_FUZZ_H
+#define BLX_FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static inline void fuzz_check(int good)
+{
+	if (!good)
+		abort();
+}
+
+static inline void fuzz_rewind(int fd)
+{
+	fuzz_check(lseek(fd, 0, SEEK_SET) == 0);
+}
+
+// A file of these bytes, the same one every time.
+static inline int fuzz_fd(const void *data, size_t size)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = memfd_create("fuzz", MFD_CLOEXEC);
+	fuzz_check(fd >= 0 && ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
+	fuzz_rewind(fd);
+	return fd;
+}
+
+#endif

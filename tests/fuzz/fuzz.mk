@@ -1,0 +1,23 @@
+# Fuzzing, bounded: `make fuzz` runs every target for FUZZ_SECONDS, beginning with the inputs in tests/fuzz/corpus/NAME.
+# A crash leaves its input in $(BUILD)/fuzz: mend the cause and keep the input in the corpus, which the test suite runs
+# through (kept-NAME, without libFuzzer).
+FUZZ := list head ack stream
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZ_LIB := $(filter-out lib/readahead.c,$(wildcard lib/*.c))
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard lib/*.[ch])
+	@mkdir -p $(@D)
+	$(CLANG) $(BLX_CPPFLAGS) -std=c17 $(WARN) -O1 -g $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) -lxxhash -lzstd -lpthread
+
+$(BUILD)/fuzz/kept-%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/kept.o $(LIBBLX)
+	@mkdir -p $(@D)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $^ -lxxhash -lzstd -lpthread $(URING_LIBS)
+tools: $(FUZZ:%=$(BUILD)/fuzz/kept-%)
+
+fuzz: $(FUZZ:%=fuzz-%)
+fuzz-%: $(BUILD)/fuzz/%
+	@mkdir -p $(BUILD)/fuzz/new-$*
+	cd $(BUILD)/fuzz && ./$* -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+		-dict=$(CURDIR)/tests/fuzz/text.dict -artifact_prefix=$*- new-$* $(CURDIR)/tests/fuzz/corpus/$*
+.PHONY: fuzz
