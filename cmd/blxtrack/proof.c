@@ -13,7 +13,7 @@
 
 #include "flip.h"
 
-enum { SETTLE_TRIES = 50, SETTLE_NS = 20000000 };
+enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000 };
 
 int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f)
 {
@@ -123,8 +123,8 @@ static int read_seen(const struct kernel *k, const struct tracked *t, struct acc
 	return 0;
 }
 
-// One sample of accounted - seen: what was accounted before the look at the programs' sums had been
-// seen, and what was seen has been accounted some time later.
+// One sample: what was accounted before the look at the programs' sums had been seen by then; what
+// was seen will be accounted, most of it after the grace already.
 struct sample {
 	struct accounted before, seen, after;
 	enum proof proof;
@@ -141,20 +141,35 @@ static int take_sample(const struct kernel *k, const struct tracked *t, struct s
 
 enum verdict { FITS, MISSED, STOOD_STILL, BACKWARDS };
 
-static enum verdict weigh(struct balance *b, uint64_t before, uint64_t seen, uint64_t after)
+static enum verdict weigh(const struct balance *b, uint64_t before, uint64_t seen, uint64_t after)
 {
-	int64_t lo = (int64_t)(before - seen), hi = (int64_t)(after - seen);
-
 	if (before < b->accounted)
 		return BACKWARDS;
-	if (lo > b->hi)
+	if ((int64_t)(before - seen) > b->hi)
 		return MISSED;
-	if (hi < b->lo)
+	if ((int64_t)(after - seen) < b->lo)
 		return STOOD_STILL;
-	b->lo = lo > b->lo ? lo : b->lo;
-	b->hi = hi < b->hi ? hi : b->hi;
-	b->accounted = after;
 	return FITS;
+}
+
+static void narrow(struct balance *b, uint64_t before, uint64_t seen, bool settled)
+{
+	int64_t lo = (int64_t)(before - seen), hi = (int64_t)(before - b->waiting);
+
+	b->lo = lo > b->lo ? lo : b->lo;
+	b->accounted = before;
+	if (settled) {
+		b->hi = hi < b->hi ? hi : b->hi;
+		b->waiting = seen;
+	}
+}
+
+static int64_t boot_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return t.tv_sec;
 }
 
 static bool iostats_on(const struct blkdev *d)
@@ -166,20 +181,28 @@ static bool iostats_on(const struct blkdev *d)
 
 static void rebase(struct tracked *t, const struct sample *s)
 {
-	t->written =
-		(struct balance){(int64_t)(s->before.written - s->seen.written),
-				 (int64_t)(s->after.written - s->seen.written), s->after.written};
+	t->written = (struct balance){(int64_t)(s->before.written - s->seen.written), INT64_MAX,
+				      s->before.written, s->seen.written};
 	t->discarded = (struct balance){(int64_t)(s->before.discarded - s->seen.discarded),
-					(int64_t)(s->after.discarded - s->seen.discarded),
-					s->after.discarded};
+					INT64_MAX, s->before.discarded, s->seen.discarded};
+	t->waiting_since = boot_seconds();
+}
+
+static void narrow_both(struct tracked *t, const struct sample *s)
+{
+	int64_t now = boot_seconds();
+	bool settled = now - t->waiting_since > SETTLE_S;
+
+	narrow(&t->written, s->before.written, s->seen.written, settled);
+	narrow(&t->discarded, s->before.discarded, s->seen.discarded, settled);
+	if (settled)
+		t->waiting_since = now;
 }
 
 static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f)
 {
 	struct sample s;
 
-	// A task may be preempted between the tracepoint and the accounting after it: give it time
-	// before saying that the accounting stands still.
 	for (int tries = 0;; tries++) {
 		if (take_sample(k, t, &s, f))
 			return -1;
@@ -190,17 +213,24 @@ static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f
 		if (w == BACKWARDS || d == BACKWARDS)
 			return tracked_lose(t, f, "the kernel's statistics ran backwards");
 		if ((w == MISSED || d == MISSED) && s.proof != PROOF_DEPTH)
-			return tracked_lose(t, f,
-					    "the kernel accounted more writes than were seen "
-					    "(%" PRIu64 " sectors written, %" PRIu64 " seen)",
-					    s.before.written, s.seen.written);
+			return tracked_lose(
+				t, f,
+				"the kernel accounted more writes than the programs saw "
+				"(%" PRId64 " sectors written, %" PRId64 " discarded too many)",
+				w == MISSED ? (int64_t)(s.before.written - s.seen.written) -
+						      t->written.hi
+					    : 0,
+				d == MISSED ? (int64_t)(s.before.discarded - s.seen.discarded) -
+						      t->discarded.hi
+					    : 0);
 		if (w == FITS && d == FITS) {
 			t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
+			narrow_both(t, &s);
 			return tracked_save(t, f);
 		}
-		if (tries == SETTLE_TRIES || !iostats_on(&t->dev) || s.proof == PROOF_DEPTH)
+		if (tries == STILL_TRIES || !iostats_on(&t->dev) || s.proof == PROOF_DEPTH)
 			break;
-		nanosleep(&(struct timespec){0, SETTLE_NS}, NULL);
+		nanosleep(&(struct timespec){0, STILL_NS}, NULL);
 	}
 	t->proof = s.proof == PROOF_DEPTH ? PROOF_DEPTH : PROOF_NONE;
 	rebase(t, &s);

@@ -148,6 +148,14 @@ int tracked_create(struct tracked *t, struct fault *f)
 	return t->dirfd < 0 ? -1 : 0;
 }
 
+static void write_balance(FILE *to, const char *what, const struct balance *b)
+{
+	fprintf(to,
+		"%s-lo: %" PRId64 "\n%s-hi: %" PRId64 "\n%s: %" PRIu64 "\n%s-waiting: %" PRIu64
+		"\n",
+		what, b->lo, what, b->hi, what, b->accounted, what, b->waiting);
+}
+
 int tracked_save(const struct tracked *t, struct fault *f)
 {
 	struct kv_out o;
@@ -167,11 +175,9 @@ int tracked_save(const struct tracked *t, struct fault *f)
 		t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
 	fprintf(o.to, "epoch: %" PRIu64 "\nbeyond: %" PRIu64 "\nproof: %d\n", t->epoch, t->beyond,
 		(int)t->proof);
-	fprintf(o.to, "written-lo: %" PRId64 "\nwritten-hi: %" PRId64 "\nwritten: %" PRIu64 "\n",
-		t->written.lo, t->written.hi, t->written.accounted);
-	fprintf(o.to,
-		"discarded-lo: %" PRId64 "\ndiscarded-hi: %" PRId64 "\ndiscarded: %" PRIu64 "\n",
-		t->discarded.lo, t->discarded.hi, t->discarded.accounted);
+	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
+	write_balance(o.to, "written", &t->written);
+	write_balance(o.to, "discarded", &t->discarded);
 	return kv_end(&o, t->dirfd, "state", f);
 }
 
@@ -198,6 +204,8 @@ static void read_balance(struct kv *kv, const char *what, struct balance *b)
 	b->lo = kv_i64(kv, key);
 	snprintf(key, sizeof(key), "%s-hi", what);
 	b->hi = kv_i64(kv, key);
+	snprintf(key, sizeof(key), "%s-waiting", what);
+	b->waiting = kv_u64(kv, key);
 	b->accounted = kv_u64(kv, what);
 }
 
@@ -220,6 +228,7 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->epoch = kv_u64(&kv, "epoch");
 	t->beyond = kv_u64(&kv, "beyond");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
+	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);
 	read_balance(&kv, "discarded", &t->discarded);
 	int bad = kv_check(&kv, f);

@@ -24,10 +24,13 @@ struct host {
 
 // Bounds on (sectors that the kernel accounted) - (sectors that the programs saw) since the slot
 // was activated. The difference is constant while nothing is missed, so each sample narrows it;
-// samples that cannot meet prove a loss.
+// bounds that cross prove a loss. The lower one is right at once. The upper one is not: a task may
+// be preempted between the tracepoint and the accounting after it, so what was seen is weighed
+// against what is accounted SETTLE_S later.
 struct balance {
-	int64_t lo, hi;
+	int64_t lo, hi;     // hi INT64_MAX: not known yet
 	uint64_t accounted; // at the last sample; never runs backwards
+	uint64_t waiting;   // seen at the time tracked.waiting_since
 };
 
 enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone
@@ -47,6 +50,7 @@ struct tracked {
 	uint64_t epoch;  // number last given to a delta
 	uint64_t beyond; // slot's count of writes beyond the bitmap that growth explains
 	struct balance written, discarded;
+	int64_t waiting_since; // CLOCK_BOOTTIME, seconds
 	enum proof proof;
 };
 
@@ -97,7 +101,7 @@ struct consumer {
 	uint64_t partial_upto;
 	int64_t added, acked; // seconds since 1970: when it was made, when the epoch it acked was
 			      // cut (0: never)
-	bool lost;            // needs a resync or a reset
+	bool lost; // needs a resync or a reset
 };
 
 int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f);
