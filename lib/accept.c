@@ -27,10 +27,11 @@ uint64_t accept_cover_from(const struct replica *r, const struct head *h)
 	return h->cursor < known ? h->cursor : known;
 }
 
-static int differs(struct fault *f, const char *name, const char *what, const char *have, const char *want)
+static int differs(struct fault *f, const char *name, const char *what, const char *have,
+		   const char *want)
 {
-	return fault_set(f, BLX_TARGET, "%s: wrong %s: the replica is of %s, the stream of %s", name, what,
-			 have, want);
+	return fault_set(f, BLX_TARGET, "%s: wrong %s: the replica is of %s, the stream of %s",
+			 name, what, have, want);
 }
 
 static int same_lineage(const struct found *w, const struct head *h, struct fault *f)
@@ -63,11 +64,14 @@ static int same_size(const struct found *w, const struct head *h, struct fault *
 {
 	if (h->size >= w->state->size)
 		return 0;
-	return fault_set(f, BLX_TARGET, "%s: wrong size: the replica has %llu bytes, the stream's device only %llu",
-			 w->name, (unsigned long long)w->state->size, (unsigned long long)h->size);
+	return fault_set(
+		f, BLX_TARGET,
+		"%s: wrong size: the replica has %llu bytes, the stream's device only %llu",
+		w->name, (unsigned long long)w->state->size, (unsigned long long)h->size);
 }
 
-// What the replica holds from A up to the next breakpoint must be at or after what the stream assumes there.
+// What the replica holds from A up to the next breakpoint must be at or after what the stream
+// assumes there.
 static int holds_at(const struct found *w, const struct head *h, uint64_t a, struct fault *f)
 {
 	const struct replica *r = w->state;
@@ -76,7 +80,8 @@ static int holds_at(const struct found *w, const struct head *h, uint64_t a, str
 	const struct token *have = a < held_upto(r) ? &r->partial : r->has_floor ? &r->floor : NULL;
 	char needed[TOKEN_TEXT], held[TOKEN_TEXT] = "no epoch";
 
-	// The source has grown since the floor: the stream itself must hold that part (accept_cover_from).
+	// The source has grown since the floor: the stream itself must hold that part
+	// (accept_cover_from).
 	if (r->has_floor && a >= r->size && a >= held_upto(r) && !resumes)
 		return 0;
 	if (have && head_chain_find(h, have) >= head_chain_find(h, need))
@@ -84,8 +89,10 @@ static int holds_at(const struct found *w, const struct head *h, uint64_t a, str
 	token_format(need, needed);
 	if (have)
 		token_format(have, held);
-	return fault_set(f, BLX_TARGET, "%s: wrong base: from byte %llu on the stream needs %s, the replica holds %s",
-			 w->name, (unsigned long long)a, needed, held);
+	return fault_set(
+		f, BLX_TARGET,
+		"%s: wrong base: from byte %llu on the stream needs %s, the replica holds %s",
+		w->name, (unsigned long long)a, needed, held);
 }
 
 static int holds(const struct found *w, const struct head *h, struct fault *f)
@@ -97,7 +104,8 @@ static int holds(const struct found *w, const struct head *h, struct fault *f)
 	if (head_chain_find(h, &r->touched) < 0) {
 		token_format(&r->touched, touched);
 		return fault_set(f, BLX_TARGET,
-				 "%s: wrong base: the replica's newest epoch %s is not in the stream's chain "
+				 "%s: wrong base: the replica's newest epoch %s is not in the "
+				 "stream's chain "
 				 "(a late stream, or a replica that was exchanged)",
 				 w->name, touched);
 	}
@@ -121,8 +129,8 @@ static enum verdict ordinary(const struct found *w, const struct head *h, struct
 	if (!w->state && w->exists)
 		return fault_set(f, BLX_TARGET, "%s: exists and is no replica", w->name);
 	if (!w->state && !accept_whole(h))
-		return fault_set(f, BLX_TARGET, "%s: no replica here, and the stream holds only changes",
-				 w->name);
+		return fault_set(f, BLX_TARGET,
+				 "%s: no replica here, and the stream holds only changes", w->name);
 	if (!w->state)
 		return ACCEPT_CREATE;
 	if (same_lineage(w, h, f) || same_device(w, h, f) || same_size(w, h, f))
@@ -132,8 +140,8 @@ static enum verdict ordinary(const struct found *w, const struct head *h, struct
 	return holds(w, h, f) ? ACCEPT_REFUSED : ACCEPT_APPLY;
 }
 
-// A resync list rests on the token that the replica held when it was digested. Its lineage may be a new one: the token,
-// which is fresh for every epoch of every source, takes the place of the names.
+// A resync list rests on the token that the replica held when it was digested. Its lineage may be a
+// new one: the token, which is fresh for every epoch of every source, takes the place of the names.
 static enum verdict resync(const struct found *w, const struct head *h, struct fault *f)
 {
 	const struct replica *r = w->state;
@@ -155,7 +163,8 @@ static enum verdict resync(const struct found *w, const struct head *h, struct f
 		return ACCEPT_REFUSED;
 	if (w->may_resync)
 		return ACCEPT_APPLY;
-	return fault_set(f, BLX_TARGET, "%s: a resync needs permission once: blxapply --allow resync %s", w->name,
+	return fault_set(f, BLX_TARGET,
+			 "%s: a resync needs permission once: blxapply --allow resync %s", w->name,
 			 w->name);
 }
 
@@ -164,7 +173,8 @@ enum verdict accept_judge(const struct found *w, const struct head *h, struct fa
 	struct fault why;
 
 	if (h->anonymous)
-		return fault_set(f, BLX_TARGET, "%s: an anonymous stream makes no replica (--restore takes it)",
+		return fault_set(f, BLX_TARGET,
+				 "%s: an anonymous stream makes no replica (--restore takes it)",
 				 w->name);
 	enum verdict v = h->resync ? resync(w, h, &why) : ordinary(w, h, &why);
 	if (v != ACCEPT_REFUSED)
@@ -173,6 +183,7 @@ enum verdict accept_judge(const struct found *w, const struct head *h, struct fa
 		return ACCEPT_CREATE;
 	*f = why;
 	if (accept_whole(h))
-		fault_set(f, BLX_TARGET, "%s; to overwrite it: blxapply --allow init %s", why.text, w->name);
+		fault_set(f, BLX_TARGET, "%s; to overwrite it: blxapply --allow init %s", why.text,
+			  w->name);
 	return ACCEPT_REFUSED;
 }

@@ -125,7 +125,8 @@ static bool signed_number(const char *s, int64_t *v)
 	return true;
 }
 
-// Values of one line by a pattern: u uint64_t, i uint32_t, s int64_t, t token, l UUID, n name (may be absent).
+// Values of one line by a pattern: u uint64_t, i uint32_t, s int64_t, t token, l UUID, n name (may
+// be absent).
 static bool scan(const char *text, const char *key, const char *pattern, ...)
 {
 	char buf[REPLICA_PATH_MAX + 64];
@@ -183,7 +184,8 @@ static bool scan_intent(const char *t, struct replica_intent *i)
 
 	if (!has_key(t, "intent"))
 		return true;
-	if (!scan(t, "intent", "nutusu", how, &i->epoch, &i->token, &i->size, &i->time, &i->inode) ||
+	if (!scan(t, "intent", "nutusu", how, &i->epoch, &i->token, &i->size, &i->time,
+		  &i->inode) ||
 	    !get(t, "intent-path", buf, sizeof(buf), &v))
 		return false;
 	strcpy(i->path, buf);
@@ -196,8 +198,8 @@ static bool scan_tokens(const char *t, struct replica *r)
 	r->has_floor = has_key(t, "floor");
 	r->has_partial = has_key(t, "partial");
 	return (!r->has_floor || scan(t, "floor", "ut", &r->epoch, &r->floor)) &&
-	       (!r->has_partial || scan(t, "partial", "utu", &r->partial_epoch, &r->partial,
-					&r->partial_upto)) &&
+	       (!r->has_partial ||
+		scan(t, "partial", "utu", &r->partial_epoch, &r->partial, &r->partial_upto)) &&
 	       scan(t, "touched", "t", &r->touched) && scan_intent(t, &r->intent);
 }
 
@@ -346,9 +348,10 @@ void replica_forget(struct replica *r)
 	memset(&r->intent, 0, sizeof(r->intent));
 }
 
-bool replica_certifies(const struct replica *r, const struct head *h, uint64_t frames, uint64_t limit)
+bool replica_certifies(const struct replica *r, const struct head *h, uint64_t frames,
+		       uint64_t limit)
 {
-	return !frames && limit == h->size && r->size == h->size && h->has_base && !h->has_partial &&
-	       !h->resync && h->cursor == h->size && replica_complete(r) &&
+	return !frames && limit == h->size && r->size == h->size && h->has_base &&
+	       !h->has_partial && !h->resync && h->cursor == h->size && replica_complete(r) &&
 	       token_equal(&r->floor, &h->base);
 }

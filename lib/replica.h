@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What a replica holds: the state record kept beside an image (or in /var/lib/blx for a block device). lib/accept says
-// whether a stream may be applied to it.
+// What a replica holds: the state record kept beside an image (or in /var/lib/blx for a block
+// device). lib/accept says whether a stream may be applied to it.
 //
-// The record says which epoch ALL of the image is at (floor), up to where it is at a later one (partial), and the
-// newest epoch that ever began to write to it (touched, recorded before the first byte). What is not known to be at
-// the partial's token is at the floor or anything up to touched: a mixture that only a stream can put right which
-// starts at or below the floor and whose chain holds touched.
+// The record says which epoch ALL of the image is at (floor), up to where it is at a later one
+// (partial), and the newest epoch that ever began to write to it (touched, recorded before the
+// first byte). What is not known to be at the partial's token is at the floor or anything up to
+// touched: a mixture that only a stream can put right which starts at or below the floor and whose
+// chain holds touched.
 #ifndef BLX_REPLICA_H
 #define BLX_REPLICA_H
 
@@ -22,7 +23,8 @@ enum { REPLICA_PATH_MAX = 4096 };
 enum replica_how {
 	REPLICA_IDLE,  // nothing pending
 	REPLICA_SPOOL, // the spool at `path` is being written into the image
-	REPLICA_CLONE, // a clone with inode `inode` is about to be renamed over the image; the image is untouched
+	REPLICA_CLONE, // a clone with inode `inode` is about to be renamed over the image; the
+		       // image is untouched
 };
 
 struct replica_intent {
@@ -35,8 +37,9 @@ struct replica_intent {
 	char path[REPLICA_PATH_MAX];
 };
 
-// What the image looked like when we last let go of it. A regular file: all but the last two; a block device: size,
-// and, while the machine has not been booted since, the sectors ever written to it and its diskseq (as inode).
+// What the image looked like when we last let go of it. A regular file: all but the last two; a
+// block device: size, and, while the machine has not been booted since, the sectors ever written to
+// it and its diskseq (as inode).
 struct replica_image {
 	uint64_t dev, inode, size;
 	int64_t mtime, ctime; // ns since 1970
@@ -56,7 +59,7 @@ struct replica {
 	bool has_floor;
 	uint64_t epoch;
 	struct token floor;
-	int64_t time;	 // when the floor was cut at the source
+	int64_t time;    // when the floor was cut at the source
 	int64_t applied; // when it was durable here
 	bool consistent; // the floor is known to be a point in time with nothing in flight
 
@@ -74,7 +77,8 @@ struct replica {
 
 // ---- the record as a file named "state"
 
-// The text form, malloc'ed, *n bytes; NULL with errno. Its last line holds a check, so that a cut or mixed file is seen.
+// The text form, malloc'ed, *n bytes; NULL with errno. Its last line holds a check, so that a cut
+// or mixed file is seen.
 char *replica_format(const struct replica *r, size_t *n);
 // -1: damaged (BLX_TARGET).
 int replica_parse(const char *text, size_t n, struct replica *r, struct fault *f);
@@ -95,7 +99,8 @@ int replica_new(struct replica *r, const struct head *h);
 void replica_adopt(struct replica *r, const struct head *h);
 // Bytes of H are about to be written to the image.
 void replica_begin(struct replica *r, const struct head *h);
-// All below X is durable at H's token; true if that is worth an ack (it does not lag behind what the record had).
+// All below X is durable at H's token; true if that is worth an ack (it does not lag behind what
+// the record had).
 bool replica_advance(struct replica *r, const struct head *h, uint64_t x);
 // Note that all of H is to be put in place.
 void replica_intend(struct replica *r, const struct head *h, enum replica_how how);
@@ -104,7 +109,9 @@ void replica_finish(struct replica *r, int64_t now);
 // What was intended is lost.
 void replica_forget(struct replica *r);
 
-// An empty list that rests on a complete replica's own token says that nothing was in flight when that token was cut.
-bool replica_certifies(const struct replica *r, const struct head *h, uint64_t frames, uint64_t limit);
+// An empty list that rests on a complete replica's own token says that nothing was in flight when
+// that token was cut.
+bool replica_certifies(const struct replica *r, const struct head *h, uint64_t frames,
+		       uint64_t limit);
 
 #endif

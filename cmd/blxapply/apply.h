@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// blxapply's parts: target (where it goes, its state directory, its lock), sink (bytes), ways (how an epoch gets in),
-// receive, restore, recover, status. All return 0, or -1 with the fault; only main exits.
+// blxapply's parts: target (where it goes, its state directory, its lock), sink (bytes), ways (how
+// an epoch gets in), receive, restore, recover, status. All return 0, or -1 with the fault; only
+// main exits.
 #ifndef BLXAPPLY_H
 #define BLXAPPLY_H
 
@@ -21,7 +22,7 @@ struct options {
 	bool ack, in_place, status, json, recover, restore, progress;
 	const char *allow; // "init", "resync" or NULL
 	const char *spool; // directory, or NULL: the state directory
-	int timeout_ms;	   // without input; -1: for ever
+	int timeout_ms;    // without input; -1: for ever
 	const char *target;
 };
 
@@ -32,7 +33,7 @@ struct target {
 	char parent[PATH_MAX]; // directory of an image
 	char dir[PATH_MAX];    // state directory: IMAGE.blx, or by stable id below /var/lib/blx
 	bool block, exists;
-	struct blkdev dev; // block only
+	struct blkdev dev;     // block only
 	int fd, dirfd, lockfd; // -1: not open
 };
 
@@ -42,10 +43,11 @@ int target_find(struct target *t, const char *name, struct fault *f);
 int target_open_dir(struct target *t, bool make, struct fault *f);
 // Make the state directory and hold its lock until target_close(); BLX_BUSY if another holds it.
 int target_lock(struct target *t, struct fault *f);
-// Open what exists for writing; refuse (BLX_TARGET) what is mounted, attached or locked. Sets fd and exists.
+// Open what exists for writing; refuse (BLX_TARGET) what is mounted, attached or locked. Sets fd
+// and exists.
 int target_open(struct target *t, struct fault *f);
-// A new image of SIZE bytes under a name of its own in the state directory; it gets its name from target_publish(),
-// after the state that knows its inode is durable.
+// A new image of SIZE bytes under a name of its own in the state directory; it gets its name from
+// target_publish(), after the state that knows its inode is durable.
 int target_create(struct target *t, uint64_t size, struct fault *f);
 int target_publish(struct target *t, struct fault *f);
 // Let go of everything; an empty state directory is removed.
@@ -56,7 +58,8 @@ int target_in_use(const struct target *t, int fd, struct fault *f);
 // What it looks like now (block: makes others' dirty pages count first if it is open).
 int target_stamp(const struct target *t, struct replica_image *m, struct fault *f);
 // Why the image is not what the state says, in WHY; "" if all is well. R NULL is well.
-int target_compare(const struct target *t, const struct replica *r, char *why, size_t n, struct fault *f);
+int target_compare(const struct target *t, const struct replica *r, char *why, size_t n,
+		   struct fault *f);
 
 // Permissions given once.
 int target_allow(struct target *t, const char *kind, struct fault *f);
@@ -86,7 +89,8 @@ struct way {
 	int (*frame)(struct job *j, const struct frame *fr, struct fault *f);
 	// COMMIT came and was verified: make it durable, record it, ack it.
 	int (*commit)(struct job *j, struct fault *f);
-	// The epoch will not be finished. INPUT: because of its input; what was written so far is good.
+	// The epoch will not be finished. INPUT: because of its input; what was written so far is
+	// good.
 	void (*abandon)(struct job *j, bool input);
 };
 
@@ -111,8 +115,8 @@ struct job {
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
-	int clone_fd;	       // way_clone
-	uint64_t since;	       // way_in_place: bytes since the last checkpoint
+	int clone_fd;          // way_clone
+	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was
 };
 
@@ -137,8 +141,8 @@ int clone_publish(struct job *j, struct fault *f);
 
 // Lock, load the state into j->r, finish what a crash left.
 int job_load(struct job *j, struct fault *f);
-// Finish what is pending in j->r. 0: done, or left pending because the image is not what the state says (j->wrong);
-// 1: lost, the replica is incomplete.
+// Finish what is pending in j->r. 0: done, or left pending because the image is not what the state
+// says (j->wrong); 1: lost, the replica is incomplete.
 int recover(struct job *j, struct fault *f);
 
 // The stream on stdin. On failure j->h is the head of the epoch that failed, or NULL.

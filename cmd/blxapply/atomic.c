@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// All of an epoch or nothing: into a clone of the image where the file system makes clones, else into a spool that is
-// written into the image once it is whole and durable.
+// All of an epoch or nothing: into a clone of the image where the file system makes clones, else
+// into a spool that is written into the image once it is whole and durable.
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -32,7 +32,8 @@ static int clone_begin(struct job *j, struct fault *f)
 	}
 	j->clone_fd = fd;
 	j->to.fd = fd;
-	if (fstat(j->t.fd, &st) || fchown(fd, st.st_uid, st.st_gid) || fchmod(fd, st.st_mode & 07777))
+	if (fstat(j->t.fd, &st) || fchown(fd, st.st_uid, st.st_gid) ||
+	    fchmod(fd, st.st_mode & 07777))
 		return fault_errno(f, "%s/clone: set the owner", j->t.dir);
 	return sink_extend(&j->to, j->h->size, f) ? -1 : 1;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The image or device itself: opened so that nobody else uses it, and compared with what the state remembers of it.
+// The image or device itself: opened so that nobody else uses it, and compared with what the state
+// remembers of it.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -62,22 +63,25 @@ int target_in_use(const struct target *t, int fd, struct fault *f)
 	DIR *d = opendir("/sys/block");
 	while (d && !bad && (e = readdir(d)))
 		if (!strncmp(e->d_name, "loop", 4) && loop_writes(e->d_name, t, &st))
-			bad = fault_set(f, BLX_TARGET, "%s: in use: it is attached to /dev/%s", t->path,
-					e->d_name);
+			bad = fault_set(f, BLX_TARGET, "%s: in use: it is attached to /dev/%s",
+					t->path, e->d_name);
 	if (d)
 		closedir(d);
 	return bad;
 }
 
-// Both kinds: qemu takes OFD locks, others flock. A file system without locks is no reason to refuse.
+// Both kinds: qemu takes OFD locks, others flock. A file system without locks is no reason to
+// refuse.
 static int lock_image(const struct target *t, int fd, struct fault *f)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 	if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-		return fault_set(f, BLX_TARGET, "%s: in use: another process holds a lock on it", t->path);
+		return fault_set(f, BLX_TARGET, "%s: in use: another process holds a lock on it",
+				 t->path);
 	if (fcntl(fd, F_OFD_SETLK, &whole) && (errno == EAGAIN || errno == EACCES))
-		return fault_set(f, BLX_TARGET, "%s: in use: another process holds a lock on it", t->path);
+		return fault_set(f, BLX_TARGET, "%s: in use: another process holds a lock on it",
+				 t->path);
 	return 0;
 }
 
@@ -87,7 +91,8 @@ static int open_device(struct target *t, struct fault *f)
 		return 0;
 	t->fd = open(t->path, O_RDWR | O_EXCL | O_CLOEXEC);
 	if (t->fd < 0 && errno == EBUSY)
-		return fault_set(f, BLX_TARGET, "%s: in use: mounted, or part of another device", t->path);
+		return fault_set(f, BLX_TARGET, "%s: in use: mounted, or part of another device",
+				 t->path);
 	return t->fd < 0 ? fault_errno(f, "%s: open", t->path) : 0;
 }
 
@@ -113,7 +118,8 @@ int target_create(struct target *t, uint64_t size, struct fault *f)
 	if (t->fd < 0)
 		return fault_errno(f, "%s/new: create", t->dir);
 	if (ftruncate(t->fd, (off_t)size) || fsync(t->fd) || fsync(t->dirfd))
-		return fault_errno(f, "%s/new: set the size to %llu", t->dir, (unsigned long long)size);
+		return fault_errno(f, "%s/new: set the size to %llu", t->dir,
+				   (unsigned long long)size);
 	return 0;
 }
 
@@ -121,7 +127,8 @@ int target_publish(struct target *t, struct fault *f)
 {
 	int bad = renameat2(t->dirfd, "new", AT_FDCWD, t->path, RENAME_NOREPLACE);
 
-	if (bad && errno == EINVAL) // a file system that cannot promise it; target_open() saw no image
+	if (bad &&
+	    errno == EINVAL) // a file system that cannot promise it; target_open() saw no image
 		bad = renameat(t->dirfd, "new", AT_FDCWD, t->path);
 	if (bad || fsync(t->dirfd) || file_sync_dir(t->parent))
 		return fault_errno(f, "%s: create", t->path);
@@ -145,7 +152,8 @@ static void boot_id(struct token *id)
 		uuid_parse(text, id);
 }
 
-// Sectors ever written to or discarded from the device: fields 7 and 14 of Documentation/block/stat.rst.
+// Sectors ever written to or discarded from the device: fields 7 and 14 of
+// Documentation/block/stat.rst.
 static uint64_t sectors_written(const struct blkdev *d)
 {
 	char path[64], line[512], *save = NULL;
@@ -168,7 +176,8 @@ int target_stamp(const struct target *t, struct replica_image *m, struct fault *
 	memset(m, 0, sizeof(*m));
 	boot_id(&m->boot);
 	if (t->block) {
-		// What another process wrote through the page cache counts only once it reached the device.
+		// What another process wrote through the page cache counts only once it reached the
+		// device.
 		if (t->fd >= 0 && fsync(t->fd))
 			return fault_errno(f, "%s: fsync", t->path);
 		m->size = t->dev.size;
@@ -195,7 +204,8 @@ static const char *file_changed(const struct replica *r, const struct replica_im
 	if (was->inode != now->inode || (same_boot && was->dev != now->dev))
 		return "the image was replaced: inode differs";
 	if (r->writing || r->intent.how == REPLICA_SPOOL)
-		return now->size < r->size && r->has_floor ? "the image was changed: it is shorter" : "";
+		return now->size < r->size && r->has_floor ? "the image was changed: it is shorter"
+							   : "";
 	if (was->size != now->size)
 		return "the image was changed: size differs";
 	if (was->mtime != now->mtime)
@@ -217,7 +227,8 @@ static const char *device_changed(const struct replica *r, const struct replica_
 	return was->sectors != now->sectors ? "the device was written to by another" : "";
 }
 
-int target_compare(const struct target *t, const struct replica *r, char *why, size_t n, struct fault *f)
+int target_compare(const struct target *t, const struct replica *r, char *why, size_t n,
+		   struct fault *f)
 {
 	struct replica_image now;
 	const char *what = "";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Straight into the image: a first copy, a list with a limit, or by --in-place. The image is incomplete meanwhile, but
-// every checkpoint is durable and acked, so that the next run goes on there.
+// Straight into the image: a first copy, a list with a limit, or by --in-place. The image is
+// incomplete meanwhile, but every checkpoint is durable and acked, so that the next run goes on
+// there.
 #include "apply.h"
 
 static const uint64_t CHECKPOINT_BYTES = 64 << 20;
@@ -44,7 +45,8 @@ static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
 		return -1;
 	j->since = 0;
 	j->checkpoint_ns = now_ns();
-	// A list that ended at its limit before it caught up: what the replica had is still what it has.
+	// A list that ended at its limit before it caught up: what the replica had is still what it
+	// has.
 	if (!j->r.has_partial || (!further && !last))
 		return 0;
 	ack_of_partial(&a, &j->r);
@@ -78,7 +80,8 @@ static void in_place_abandon(struct job *j, bool input)
 {
 	struct fault f;
 
-	// After a failed write or fsync nothing is known about what the image holds beyond the last checkpoint.
+	// After a failed write or fsync nothing is known about what the image holds beyond the last
+	// checkpoint.
 	if (!input)
 		return;
 	j->r.writing = false;

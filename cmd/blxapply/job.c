@@ -35,8 +35,9 @@ int job_fits(const struct job *j, struct fault *f)
 {
 	if (!j->t.block || j->t.dev.size >= j->h->size)
 		return 0;
-	return fault_set(f, BLX_TARGET, "%s: wrong size: the device has %llu bytes, the stream's has %llu", j->t.path,
-			 (unsigned long long)j->t.dev.size, (unsigned long long)j->h->size);
+	return fault_set(
+		f, BLX_TARGET, "%s: wrong size: the device has %llu bytes, the stream's has %llu",
+		j->t.path, (unsigned long long)j->t.dev.size, (unsigned long long)j->h->size);
 }
 
 int job_save(struct job *j, struct fault *f)
@@ -51,7 +52,8 @@ int job_ack(const struct job *j, const struct ack *a, struct fault *f)
 	if (!j->o->ack)
 		return 0;
 	size_t n = ack_format(a, text);
-	return io_write_full(STDOUT_FILENO, text, n) ? fault_errno(f, "write to standard output") : 0;
+	return io_write_full(STDOUT_FILENO, text, n) ? fault_errno(f, "write to standard output")
+						     : 0;
 }
 
 int job_finish(struct job *j, struct fault *f)

@@ -13,7 +13,8 @@
 #include "num.h"
 
 static const char USAGE[] =
-	"usage: blxapply [--ack] [--in-place] [--spool DIR] [--timeout T] [--progress] TARGET < STREAM\n"
+	"usage: blxapply [--ack] [--in-place] [--spool DIR] [--timeout T] [--progress] TARGET < "
+	"STREAM\n"
 	"       blxapply --restore [--timeout T] [--progress] TARGET < STREAM\n"
 	"       blxapply --allow init|resync TARGET\n"
 	"       blxapply --status [--ack | --json] TARGET\n"
@@ -21,9 +22,11 @@ static const char USAGE[] =
 	"Apply a block stream to an image file or a block device: all of an epoch, or nothing.\n"
 	"\n"
 	"  -a, --ack           write acks on standard output, for blxtrack commit\n"
-	"  -A, --allow WHAT    permit once: init (overwrite what is there), resync (take a resync list)\n"
+	"  -A, --allow WHAT    permit once: init (overwrite what is there), resync (take a resync "
+	"list)\n"
 	"  -i, --in-place      write straight into the target; it is incomplete meanwhile\n"
-	"  -S, --spool DIR     collect an epoch in DIR before it is applied (default: beside the target)\n"
+	"  -S, --spool DIR     collect an epoch in DIR before it is applied (default: beside the "
+	"target)\n"
 	"  -t, --timeout T     give up when no input came for T seconds (or 5m, 2h)\n"
 	"  -s, --status        print what the replica holds; with --ack as an ack\n"
 	"  -j, --json          --status for programs\n"
@@ -34,12 +37,18 @@ static const char USAGE[] =
 	"  -V, --version       version\n";
 
 static const struct option LONG[] = {
-	{"ack", no_argument, NULL, 'a'},	 {"allow", required_argument, NULL, 'A'},
-	{"in-place", no_argument, NULL, 'i'},	 {"spool", required_argument, NULL, 'S'},
-	{"timeout", required_argument, NULL, 't'}, {"status", no_argument, NULL, 's'},
-	{"json", no_argument, NULL, 'j'},	 {"recover", no_argument, NULL, 'r'},
-	{"restore", no_argument, NULL, 'R'},	 {"progress", no_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
+	{"ack", no_argument, NULL, 'a'},
+	{"allow", required_argument, NULL, 'A'},
+	{"in-place", no_argument, NULL, 'i'},
+	{"spool", required_argument, NULL, 'S'},
+	{"timeout", required_argument, NULL, 't'},
+	{"status", no_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},
+	{"recover", no_argument, NULL, 'r'},
+	{"restore", no_argument, NULL, 'R'},
+	{"progress", no_argument, NULL, 'P'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
 

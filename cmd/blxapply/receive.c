@@ -28,7 +28,8 @@ static const struct way *choose(const struct job *j)
 {
 	if (j->verdict == ACCEPT_ALREADY)
 		return &way_nothing;
-	if (j->verdict == ACCEPT_CREATE || !j->r.has_floor || j->o->in_place || j->h->limit < j->h->size)
+	if (j->verdict == ACCEPT_CREATE || !j->r.has_floor || j->o->in_place ||
+	    j->h->limit < j->h->size)
 		return &way_in_place;
 	return &way_atomic;
 }
@@ -55,7 +56,8 @@ static int take_head(struct job *j, struct fault *f)
 	const struct way *way = choose(j);
 	if (way == &way_in_place && in_place_begin(j, f))
 		return -1;
-	// Only now: a crash before the state is there must not leave a replica that needs permission again.
+	// Only now: a crash before the state is there must not leave a replica that needs
+	// permission again.
 	if (j->use_up && target_use_up(&j->t, f))
 		return -1;
 	j->has_state = true;
@@ -134,6 +136,7 @@ int receive(struct job *j, struct fault *f)
 		}
 	} while (fr.type != FRAME_END);
 	if (!stream_reader_at_eof(j->in))
-		return fault_set(f, BLX_CORRUPT, "bytes follow the end of the stream; its epochs are applied");
+		return fault_set(f, BLX_CORRUPT,
+				 "bytes follow the end of the stream; its epochs are applied");
 	return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Finish what was pending: write the spool into the image, or put the clone in its place. Also after a crash, by the
-// next run or by --recover.
+// Finish what was pending: write the spool into the image, or put the clone in its place. Also
+// after a crash, by the next run or by --recover.
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 #include "die.h"
 
 // The frames of the one epoch in the spool. 1: the spool is damaged.
-static int apply_frames(struct job *j, struct stream_reader *in, const struct sink *to, struct fault *f)
+static int apply_frames(struct job *j, struct stream_reader *in, const struct sink *to,
+			struct fault *f)
 {
 	struct frame fr;
 
@@ -71,7 +72,8 @@ static int recover_spool(struct job *j, struct fault *f)
 		return -1;
 	if (!lost)
 		return finish(j, f);
-	// The image may hold parts of that epoch; the record says so: its newest epoch is not its floor.
+	// The image may hold parts of that epoch; the record says so: its newest epoch is not its
+	// floor.
 	replica_forget(&j->r);
 	j->r.writing = false;
 	return job_save(j, f) ? -1 : 1;
@@ -144,7 +146,8 @@ int job_load(struct job *j, struct fault *f)
 	}
 	int lost = recover(j, f);
 	if (lost > 0)
-		warn("%s: the spool of an epoch that was being applied is lost: the replica is incomplete until the next epoch",
+		warn("%s: the spool of an epoch that was being applied is lost: the replica is "
+		     "incomplete until the next epoch",
 		     j->t.path);
 	return lost < 0 ? -1 : 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// --restore: a whole stream, anonymous or not, onto a file or device; no state is kept. Epochs that follow in the
-// same stream are applied if they rest on the one before.
+// --restore: a whole stream, anonymous or not, onto a file or device; no state is kept. Epochs that
+// follow in the same stream are applied if they rest on the one before.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +19,8 @@ static int refuse_replica(const struct target *t, struct fault *f)
 	snprintf(state, sizeof(state), "%s/state", t->dir);
 	if (lstat(state, &st))
 		return 0;
-	return fault_set(f, BLX_TARGET, "%s: is a replica (%s); restore elsewhere", t->path, t->dir);
+	return fault_set(f, BLX_TARGET, "%s: is a replica (%s); restore elsewhere", t->path,
+			 t->dir);
 }
 
 static int open_target(struct job *j, struct fault *f)
@@ -41,7 +42,8 @@ static int open_target(struct job *j, struct fault *f)
 static int first_head(struct job *j, struct fault *f)
 {
 	if (!j->h->anonymous && !accept_whole(j->h))
-		return fault_set(f, BLX_TARGET, "the stream holds only changes; a restore needs a whole one");
+		return fault_set(f, BLX_TARGET,
+				 "the stream holds only changes; a restore needs a whole one");
 	if (open_target(j, f))
 		return -1;
 	j->cover_from = 0;
@@ -63,8 +65,10 @@ static int take_head(struct job *j, struct fault *f)
 {
 	j->next = 0;
 	if (j->h->limit != j->h->size)
-		return fault_set(f, BLX_TARGET, "the stream ends at byte %llu of %llu; a restore needs a whole one",
-				 (unsigned long long)j->h->limit, (unsigned long long)j->h->size);
+		return fault_set(
+			f, BLX_TARGET,
+			"the stream ends at byte %llu of %llu; a restore needs a whole one",
+			(unsigned long long)j->h->limit, (unsigned long long)j->h->size);
 	if (j->t.fd < 0 ? first_head(j, f) : next_head(j, f))
 		return -1;
 	if (job_fits(j, f))
@@ -117,7 +121,8 @@ int restore(struct job *j, struct fault *f)
 			continue;
 		*f = why;
 		if (j->t.fd >= 0 && j->next)
-			fault_set(f, why.code, "%s; %s is restored only in part", why.text, j->t.path);
+			fault_set(f, why.code, "%s; %s is restored only in part", why.text,
+				  j->t.path);
 		return -1;
 	} while (fr.type != FRAME_END);
 	if (sink_sync(&j->to, f))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Bytes and zeroes into an image or a block device. Zeroes become holes where that is possible, and never a discard:
-// after a discard a device may return the old data.
+// Bytes and zeroes into an image or a block device. Zeroes become holes where that is possible, and
+// never a discard: after a discard a device may return the old data.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -19,7 +19,8 @@ static int failed(const struct sink *s, const char *what, uint64_t offset, struc
 	return fault_errno(f, "%s: %s at %llu", s->name, what, (unsigned long long)offset);
 }
 
-static int write_at(const struct sink *s, uint64_t offset, const void *buf, size_t n, struct fault *f)
+static int write_at(const struct sink *s, uint64_t offset, const void *buf, size_t n,
+		    struct fault *f)
 {
 	return io_pwrite_full(s->fd, buf, n, offset) ? failed(s, "write", offset, f) : 0;
 }

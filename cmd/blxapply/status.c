@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// --status: what the replica holds, for people, for programs (--json), or as the ack that its source may have missed.
+// --status: what the replica holds, for people, for programs (--json), or as the ack that its
+// source may have missed.
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,23 +57,25 @@ static void print_text(const struct job *j)
 	char lineage[UUID_TEXT], token[TOKEN_TEXT];
 
 	uuid_format(&r->lineage, lineage);
-	printf("target:     %s\nstate:      %s%s%s\nlineage:    %s\ndevice:     %u:%u%s%s\n", j->t.path,
-	       condition(j), j->wrong[0] ? ": " : "", j->wrong, lineage, r->major, r->minor,
-	       r->serial[0] ? " serial " : "", r->serial);
+	printf("target:     %s\nstate:      %s%s%s\nlineage:    %s\ndevice:     %u:%u%s%s\n",
+	       j->t.path, condition(j), j->wrong[0] ? ": " : "", j->wrong, lineage, r->major,
+	       r->minor, r->serial[0] ? " serial " : "", r->serial);
 	if (r->label[0])
 		printf("label:      %s\n", r->label);
 	printf("consumer:   %s\nsize:       %llu\n", r->consumer, (unsigned long long)r->size);
 	token_format(&r->floor, token);
 	if (r->has_floor)
-		printf("epoch:      %llu\ntoken:      %s\nage:        %lld s\n", (unsigned long long)r->epoch, token,
-		       age(r));
+		printf("epoch:      %llu\ntoken:      %s\nage:        %lld s\n",
+		       (unsigned long long)r->epoch, token, age(r));
 	printf("consistent: %s\n", r->consistent ? "yes" : "unknown");
 	token_format(&r->partial, token);
 	if (r->has_partial)
-		printf("partial:    epoch %llu, token %s, up to %llu\n", (unsigned long long)r->partial_epoch, token,
+		printf("partial:    epoch %llu, token %s, up to %llu\n",
+		       (unsigned long long)r->partial_epoch, token,
 		       (unsigned long long)r->partial_upto);
 	if (r->intent.how != REPLICA_IDLE)
-		printf("pending:    epoch %llu (blxapply --recover, or the next stream, finishes it)\n",
+		printf("pending:    epoch %llu (blxapply --recover, or the next stream, finishes "
+		       "it)\n",
 		       (unsigned long long)r->intent.epoch);
 }
 
@@ -112,10 +115,12 @@ static void print_json(const struct job *j)
 	if (r->has_partial) {
 		token_format(&r->partial, text);
 		printf("\"partial\":{\"epoch\":%llu,\"token\":\"%s\",\"upto\":%llu},",
-		       (unsigned long long)r->partial_epoch, text, (unsigned long long)r->partial_upto);
+		       (unsigned long long)r->partial_epoch, text,
+		       (unsigned long long)r->partial_upto);
 	}
 	printf("\"size\":%llu,\"complete\":%s,\"consistent\":%s}\n", (unsigned long long)r->size,
-	       replica_complete(r) && !j->wrong[0] ? "true" : "false", r->consistent ? "true" : "null");
+	       replica_complete(r) && !j->wrong[0] ? "true" : "false",
+	       r->consistent ? "true" : "null");
 }
 
 static int print_ack(const struct job *j, struct fault *f)
@@ -126,14 +131,16 @@ static int print_ack(const struct job *j, struct fault *f)
 	if (j->wrong[0])
 		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
 	if (j->r.intent.how != REPLICA_IDLE)
-		return fault_set(f, BLX_SYSTEM, "%s: an epoch is pending: run blxapply --recover %s", j->t.path,
+		return fault_set(f, BLX_SYSTEM,
+				 "%s: an epoch is pending: run blxapply --recover %s", j->t.path,
 				 j->t.path);
 	if (replica_complete(&j->r))
 		ack_of_floor(&a, &j->r);
 	else if (j->r.has_partial)
 		ack_of_partial(&a, &j->r);
 	else
-		return fault_set(f, BLX_DIFFERS, "%s: incomplete: there is nothing to ack", j->t.path);
+		return fault_set(f, BLX_DIFFERS, "%s: incomplete: there is nothing to ack",
+				 j->t.path);
 	// The run that wrote the state may have died before its name was durable.
 	if (fsync(j->t.dirfd))
 		return fault_errno(f, "%s: fsync", j->t.dir);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Where a stream goes: the image or device, the directory of its state, its lock, and the permissions given on it.
+// Where a stream goes: the image or device, the directory of its state, its lock, and the
+// permissions given on it.
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,11 @@ static void stable_id(const struct blkdev *d, char *id, size_t n)
 {
 	static const struct {
 		const char *attr, *prefix;
-	} source[] = {{"dm/uuid", "dm"},	   {"md/uuid", "md"}, {"wwid", "wwid"},
-		      {"device/wwid", "wwid"}, {"loop/backing_file", "loop"}};
+	} source[] = {{"dm/uuid", "dm"},
+		      {"md/uuid", "md"},
+		      {"wwid", "wwid"},
+		      {"device/wwid", "wwid"},
+		      {"loop/backing_file", "loop"}};
 	char value[160] = "", part[40] = "";
 	const char *prefix = "serial";
 
@@ -108,7 +112,8 @@ int target_find(struct target *t, const char *name, struct fault *f)
 
 	t->fd = t->dirfd = t->lockfd = -1;
 	if (strlen(name) >= PATH_MAX - 8 || strchr(name, '\n'))
-		return fault_set(f, BLX_USAGE, "the name of the target is too long or has a newline");
+		return fault_set(f, BLX_USAGE,
+				 "the name of the target is too long or has a newline");
 	if (!realpath(name, t->path))
 		return errno == ENOENT ? find_new(t, name, f) : fault_errno(f, "%s", name);
 	if (stat(t->path, &st))
@@ -153,7 +158,8 @@ static int try_lock(struct target *t, struct fault *f)
 		return errno == ENOENT ? 0 : fault_errno(f, "%s/lock", t->dir);
 	if (flock(t->lockfd, LOCK_EX | LOCK_NB)) {
 		if (errno == EWOULDBLOCK)
-			fault_set(f, BLX_BUSY, "%s: busy: another blxapply is at work on it", t->path);
+			fault_set(f, BLX_BUSY, "%s: busy: another blxapply is at work on it",
+				  t->path);
 		else
 			fault_errno(f, "%s/lock: flock", t->dir);
 		close(t->lockfd);
@@ -208,7 +214,8 @@ int target_allow(struct target *t, const char *kind, struct fault *f)
 	struct stat st;
 
 	if (!t->exists && stat(t->dir, &st))
-		return fault_set(f, BLX_TARGET, "%s: does not exist; a first copy needs no permission", t->path);
+		return fault_set(f, BLX_TARGET,
+				 "%s: does not exist; a first copy needs no permission", t->path);
 	if (target_open_dir(t, true, f))
 		return -1;
 	if (file_replace(t->dirfd, "allow", kind, strlen(kind)))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Make a stream from a script, for tests: lines of a header (`# ...`), `data OFFSET LENGTH` and `zero OFFSET LENGTH`
-// (bytes come from the file named on the command line, at the same offset), `commit`, `end`, `abort CODE WORDS`.
-// usage: mkstream FILE < SCRIPT > STREAM
+// Make a stream from a script, for tests: lines of a header (`# ...`), `data OFFSET LENGTH` and
+// `zero OFFSET LENGTH` (bytes come from the file named on the command line, at the same offset),
+// `commit`, `end`, `abort CODE WORDS`. usage: mkstream FILE < SCRIPT > STREAM
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The replica's record: round trip, damage, steps; and the accept rule against the model's, offset by offset.
+// The replica's record: round trip, damage, steps; and the accept rule against the model's, offset
+// by offset.
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static struct replica full(void)
 	r.partial_epoch = 13;
 	r.partial = tok(4);
 	r.partial_upto = UINT64_MAX;
-	r.intent = (struct replica_intent){REPLICA_SPOOL, 14, tok(5), 6, 7, 8, "/a path/with blanks"};
+	r.intent =
+		(struct replica_intent){REPLICA_SPOOL, 14, tok(5), 6, 7, 8, "/a path/with blanks"};
 	r.image = (struct replica_image){1, 2, 3, 4, -5, 6, tok(9)};
 	return r;
 }
@@ -53,7 +55,8 @@ static void test_record(void)
 	char *text = replica_format(&r, &n);
 	int accepted = 0;
 
-	ok(!replica_parse(text, n, &again, &f) && !memcmp(&r, &again, sizeof(r)), "a full record survives");
+	ok(!replica_parse(text, n, &again, &f) && !memcmp(&r, &again, sizeof(r)),
+	   "a full record survives");
 	for (size_t i = 0; i < n; i++)
 		accepted += !replica_parse(text, i, &again, &f);
 	ok(!accepted && f.code == BLX_TARGET, "a record cut anywhere is damaged");
@@ -80,7 +83,8 @@ static void test_files(void)
 		return;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 	ok(replica_load(fd, &again, &f) == 0, "no state in an empty directory");
-	ok(!replica_save(fd, &r, &f) && replica_load(fd, &again, &f) == 1 && !memcmp(&r, &again, sizeof(r)),
+	ok(!replica_save(fd, &r, &f) && replica_load(fd, &again, &f) == 1 &&
+		   !memcmp(&r, &again, sizeof(r)),
 	   "saved and loaded");
 	unlinkat(fd, "state", 0);
 	close(fd);
@@ -139,7 +143,8 @@ static int at(int token, int first, int last)
 }
 
 // model/protocol.py: P.accept() with every fix
-static enum verdict model(int floor, int touched, int rpt, int rx, int base, int cur, int pt, int x, int last)
+static enum verdict model(int floor, int touched, int rpt, int rx, int base, int cur, int pt, int x,
+			  int last)
 {
 	int first = base >= 0 ? base : 0;
 
@@ -172,7 +177,9 @@ static int against_all_replicas(int base, int cur, int pt, int x, int last, int 
 			for (int rx = 0; rx <= B; rx++)
 				for (int rpt = 0; rpt <= (rx ? touched : 0); rpt++, ++*tried) {
 					struct replica r = replica_of(floor, touched, rpt, rx);
-					wrong += try(&h, &r, model(floor, touched, rpt, rx, base, cur, pt, x, last));
+					wrong += try(&h, &r,
+						     model(floor, touched, rpt, rx, base, cur, pt,
+							   x, last));
 				}
 	head_free(&h);
 	return wrong;
@@ -186,9 +193,15 @@ static void test_rule(void)
 		for (int last = base < 0 ? 0 : base; last < TOKENS; last++)
 			for (int cur = 0; cur <= B; cur++)
 				for (int x = 0; x <= cur; x++)
-					for (int pt = base < 0 ? 0 : base; pt <= (x ? last : base < 0 ? 0 : base); pt++)
-						wrong += against_all_replicas(base, cur, pt, x, last, &tried);
-	ok(!wrong && tried > 10000, "the rule is the model's in %d cases (%d differ)", tried, wrong);
+					for (int pt = base < 0 ? 0 : base;
+					     pt <= (x          ? last
+						    : base < 0 ? 0
+							       : base);
+					     pt++)
+						wrong += against_all_replicas(base, cur, pt, x,
+									      last, &tried);
+	ok(!wrong && tried > 10000, "the rule is the model's in %d cases (%d differ)", tried,
+	   wrong);
 }
 
 static void test_growth(void)
@@ -198,10 +211,12 @@ static void test_growth(void)
 
 	ok(accept_cover_from(&r, &h) == B, "nothing to cover without growth");
 	r.size = 2;
-	ok(!try(&h, &r, ACCEPT_APPLY) && accept_cover_from(&r, &h) == 2, "growth must be covered by the stream");
+	ok(!try(&h, &r, ACCEPT_APPLY) && accept_cover_from(&r, &h) == 2,
+	   "growth must be covered by the stream");
 	r = replica_of(0, 1, 1, 3);
 	r.size = 2;
-	ok(!try(&h, &r, ACCEPT_APPLY) && accept_cover_from(&r, &h) == 3, "but for what a partial has of it");
+	ok(!try(&h, &r, ACCEPT_APPLY) && accept_cover_from(&r, &h) == 3,
+	   "but for what a partial has of it");
 	h.size = 3;
 	r.size = 4;
 	ok(!try(&h, &r, ACCEPT_REFUSED), "shrinking is refused");
@@ -213,9 +228,11 @@ static void test_partial(void)
 	struct head h = head_of(0, B, 0, 0, 2);
 	struct replica r = replica_of(0, 1, 1, 3);
 
-	ok(!replica_advance(&r, &h, 2) && r.partial_upto == 3 && token_equal(&r.partial, h.chain + 1),
+	ok(!replica_advance(&r, &h, 2) && r.partial_upto == 3 &&
+		   token_equal(&r.partial, h.chain + 1),
 	   "a stream that has not passed the old partial leaves it");
-	ok(replica_advance(&r, &h, 3) && token_equal(&r.partial, &h.token), "one that has takes it over");
+	ok(replica_advance(&r, &h, 3) && token_equal(&r.partial, &h.token),
+	   "one that has takes it over");
 	replica_intend(&r, &h, REPLICA_CLONE);
 	ok(!token_equal(&r.touched, &h.token), "a clone does not touch the image");
 	replica_intend(&r, &h, REPLICA_SPOOL);
