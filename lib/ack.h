@@ -3,7 +3,8 @@
 //
 //   blx-ack 1 done lineage=UUID device=7:3 consumer=default epoch=12 token=HEX
 //   blx-ack 1 upto lineage=... device=... consumer=... epoch=12 token=HEX offset=1048576 [last]
-//   blx-ack 1 failed [lineage=... device=... consumer=... epoch=... token=...] code=5 why=words to the end of the line
+//   blx-ack 1 failed [lineage=... device=... consumer=... epoch=... token=...] code=5 why=words to
+//   the end of the line
 #ifndef BLX_ACK_H
 #define BLX_ACK_H
 
@@ -30,10 +31,10 @@ struct ack {
 	char consumer[HEAD_NAME_MAX + 1];
 	uint64_t epoch;
 	struct token token;
-	uint64_t offset; // UPTO
-	bool last;	 // UPTO
+	uint64_t offset;    // UPTO
+	bool last;          // UPTO
 	enum blx_exit code; // FAILED
-	char why[256];	    // FAILED
+	char why[256];      // FAILED
 };
 
 // An ack of KIND bound to the epoch of H (a FAILED one with H NULL or anonymous is unbound).
@@ -42,7 +43,8 @@ void ack_for(struct ack *a, enum ack_kind kind, const struct head *h);
 // The line with its newline; its length.
 size_t ack_format(const struct ack *a, char text[ACK_TEXT_MAX]);
 
-// One line without newline. 0, or -1: BLX_CORRUPT, the fault quotes what was found (a login banner, say).
+// One line without newline. 0, or -1: BLX_CORRUPT, the fault quotes what was found (a login banner,
+// say).
 int ack_parse(const char *line, struct ack *a, struct fault *f);
 
 #endif

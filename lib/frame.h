@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What the reader and the writer of a stream share: the frame header's bytes, checks and digests. Nobody else needs it.
+// What the reader and the writer of a stream share: the frame header's bytes, checks and digests.
+// Nobody else needs it.
 #ifndef BLX_FRAME_H
 #define BLX_FRAME_H
 
 #include "stream.h"
 
 enum {
-	FRAME_COUNTS = 32,					  // payload of COMMIT and END
-	FRAME_PACKED_MAX = FRAME_PACK_MAX + FRAME_PACK_MAX / 256, // payload of a PACK: what zstd may need for noise
-	FRAME_OPTIONAL_MAX = HEAD_TEXT_MAX,			  // payload of a frame that is skipped
+	FRAME_COUNTS = 32, // payload of COMMIT and END
+	// Payload of a PACK: what zstd may need for noise.
+	FRAME_PACKED_MAX = FRAME_PACK_MAX + FRAME_PACK_MAX / 256,
+	FRAME_OPTIONAL_MAX = HEAD_TEXT_MAX, // payload of a frame that is skipped
 };
 
 struct frame_header {

@@ -15,12 +15,13 @@ struct lines; // buffers 64 KiB
 struct lines *lines_new(int fd);
 void lines_free(struct lines *l);
 
-// Watch OUT (see io_wait_input): an idle reader notices that its own reader has gone (fault BLX_SYSTEM, errno EPIPE).
+// Watch OUT (see io_wait_input): an idle reader notices that its own reader has gone (fault
+// BLX_SYSTEM, errno EPIPE).
 void lines_watch(struct lines *l, int out);
 
-// The next line, without its newline, valid until the next call. 1; 0 at end of input; -1: too long, a NUL byte, a last
-// line without newline (BLX_CORRUPT), a failed read (BLX_SYSTEM), TIMEOUT_MS passed with no line (BLX_SYSTEM; -1: wait
-// for ever).
+// The next line, without its newline, valid until the next call. 1; 0 at end of input; -1: too
+// long, a NUL byte, a last line without newline (BLX_CORRUPT), a failed read (BLX_SYSTEM),
+// TIMEOUT_MS passed with no line (BLX_SYSTEM; -1: wait for ever).
 int lines_next(struct lines *l, char **line, int timeout_ms, struct fault *f);
 
 // Number of the line last returned, from 1.

@@ -29,41 +29,28 @@ static void nothing(struct show *s, uint64_t bytes, const struct fault *f)
 	(void)f;
 }
 
-// ---- extent lists. The end line of a list waits until the frame after its COMMIT was good too: a
-// stream without END gives a list without an end, which no reader takes.
+// ---- extent lists. The end line of a list waits for the HEAD after its COMMIT, or for END with
+// nothing behind it: a stream that is cut gives a list without an end, which no reader takes.
 
-static void list_put(struct show *s, const struct frame *fr, const struct head *h)
+static void list_frame(struct show *s, const struct frame *fr, const struct head *h)
 {
 	int r = 0;
 
-	if (s->list_open && !s->in_epoch && fr->type != FRAME_ABORT) {
-		r = extlist_end(&s->list);
-		s->list_open = false;
-	}
 	if (fr->type == FRAME_HEAD) {
-		r = r || extlist_begin(&s->list, stdout, h);
-		s->list_open = s->in_epoch = true;
+		r = (s->list_open && extlist_end(&s->list)) || extlist_begin(&s->list, stdout, h);
+		s->list_open = true;
 	} else if (fr->type == FRAME_DATA || fr->type == FRAME_ZERO) {
 		r = extlist_put(&s->list, (struct extent){fr->offset, fr->length});
-	} else if (fr->type == FRAME_COMMIT) {
-		s->in_epoch = false;
 	}
 	if (r)
 		die_errno("write to standard output");
-}
-
-// END itself is held back: main looks for trailing bytes before it calls done().
-static void list_frame(struct show *s, const struct frame *fr, const struct head *h)
-{
-	if (fr->type != FRAME_END)
-		list_put(s, fr, h);
 }
 
 static int list_done(struct show *s, uint64_t bytes, struct fault *f)
 {
 	(void)bytes;
 	(void)f;
-	if (s->list_open && extlist_end(&s->list))
+	if (extlist_end(&s->list))
 		die_errno("write to standard output");
 	return 0;
 }

@@ -10,7 +10,7 @@
 // What has been shown so far; every view uses what it needs of it.
 struct show {
 	bool begun;     // something was printed
-	bool in_epoch;  // between HEAD and COMMIT
+	bool in_epoch;  // between HEAD and COMMIT (JSON)
 	bool list_open; // the list of the epoch before still lacks its end line
 	struct extlist_writer list;
 	uint64_t packs;
