@@ -354,11 +354,9 @@ static __always_inline int track(struct request *rq, u32 nr_bytes, u32 instance)
 	u32 key = instance * SLOTS + index;
 	struct sums *s = bpf_map_lookup_elem(&sums, &key);
 	int discard = op == OP(DISCARD);
-	if (s) {
-		__sync_fetch_and_add(&s->requests, 1);
+	if (s)
 		__sync_fetch_and_add(discard ? &s->discarded : &s->written,
 				     nr_bytes >> SECTOR_SHIFT);
-	}
 	if (discard)
 		mark_bios(index, slot, rq);
 	else

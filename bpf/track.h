@@ -41,7 +41,6 @@ struct slot {
 
 /* Per CPU and instance, for the first slot of a chain: what was seen on the whole disk. */
 struct sums {
-	unsigned long long requests;
 	unsigned long long written;   /* sectors */
 	unsigned long long discarded; /* sectors */
 };

@@ -591,7 +591,7 @@ P
   # forget what the instances counted for this disk: as if they had not run
   slot=$(sed -n 's/^slot: //p' "/run/blx/$number/state")
   cpus=$(bpftool map lookup pinned /sys/fs/bpf/blx/map-sums key 0 0 0 0 | grep -c cpu)
-  zeroes=$(yes 0 | head -n $((24 * 1)) | tr '\n' ' ')
+  zeroes=$(yes 0 | head -n 16 | tr '\n' ' ')
   for instance in 0 1 2; do
     key=$((instance * 1024 + slot))
     # shellcheck disable=SC2086

@@ -293,7 +293,6 @@ int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES],
 		if (bpf_map_lookup_elem(k->sums, &key, all))
 			bad = fault_errno(f, "map sums: read");
 		for (int c = 0; c < k->ncpus; c++) {
-			s[i].requests += all[c].requests;
 			s[i].written += all[c].written;
 			s[i].discarded += all[c].discarded;
 		}
