@@ -70,6 +70,8 @@ static void script(struct forge *g, const uint8_t *in, size_t n, bool inside);
 // A PACK of a frame of zstd with one raw block: the frames that the payload, a script too, makes.
 static void put_pack(struct forge *g, struct frame_header h, const uint8_t *payload)
 {
+	static const uint8_t zstd_start[] = {0x28, 0xb5, 0x2f, 0xfd,
+					     0xa0}; // one segment, size in 4 bytes
 	static uint8_t content[ROOM];
 	size_t from = g->n;
 
@@ -77,7 +79,7 @@ static void put_pack(struct forge *g, struct frame_header h, const uint8_t *payl
 	size_t n = g->n - from;
 	if (n < FRAME_HEADER || n > 128 * 1024 || from + FRAME_HEADER + 12 + n > ROOM)
 		return;
-	memcpy(content, "\x28\xb5\x2f\xfd\xa0", 5);
+	memcpy(content, zstd_start, sizeof(zstd_start));
 	put_le32(content + 5, (uint32_t)n);
 	put_le32(content + 9, (uint32_t)n << 3 | 1);
 	memcpy(content + 12, g->out + from, n);

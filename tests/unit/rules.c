@@ -308,8 +308,8 @@ static void aborts(void)
 	frame(g, FRAME_ABORT, 0, 5, 0, "wrong disk", 10);
 	int fd = fd_of(g->b, g->n);
 	r = must(stream_reader_new(fd));
-	ok(stream_read(r, &fr, &f) == 1 && stream_read(r, &fr, &f) == 1 && fr.type == FRAME_ABORT &&
-		   fr.offset == 5,
+	int head = stream_read(r, &fr, &f);
+	ok(head == 1 && stream_read(r, &fr, &f) == 1 && fr.type == FRAME_ABORT && fr.offset == 5,
 	   "ABORT is returned once");
 	for (int i = 0; i < 2; i++)
 		ok(stream_read(r, &fr, &f) == -1 && f.code == BLX_TARGET &&
