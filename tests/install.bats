@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# make install and uninstall, and what is installed.
+
+load lib
+
+BUILD_DIR=${BLX_BUILD:-$TOP/build}
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  ROOT=$PWD/root
+}
+
+teardown() {
+  loops_done
+}
+
+# make TARGET...: of the project, built already.
+blx_make() {
+  make --no-print-directory -s -C "$TOP" BUILD="$BUILD_DIR" "$@"
+}
+
+@test "install puts programs, pages, unit and completions below DESTDIR and PREFIX" {
+  blx_make install DESTDIR="$ROOT" PREFIX=/opt/blx
+  [ "$(ls root)" = opt ]
+  for program in blxtrack blxread blxpack blxapply blxls; do
+    run -0 "root/opt/blx/bin/$program" --version
+    [ -f "root/opt/blx/share/bash-completion/completions/$program" ]
+  done
+  for page in "$TOP"/man/*.[1-8]; do
+    [ -f "root/opt/blx/share/man/man${page##*.}/${page##*/}" ] || fail "$page"
+  done
+  grep -qx 'ExecStart=/opt/blx/bin/blxtrack start %f' root/opt/blx/lib/systemd/system/blxtrack@.service
+  [ -f root/opt/blx/share/doc/blx/README.md ]
+  [ -f root/opt/blx/share/doc/blx/cron ]
+  [ -f root/opt/blx/share/doc/blx/sudoers ]
+}
+
+@test "every program has a page that is installed" {
+  blx_make install DESTDIR="$ROOT"
+  for program in blxtrack blxread blxpack blxapply blxls; do
+    [ -n "$(find root -path '*/man/*' -name "$program.[18]")" ] || fail "$program"
+  done
+}
+
+@test "uninstall leaves nothing" {
+  blx_make install DESTDIR="$ROOT"
+  blx_make uninstall DESTDIR="$ROOT"
+  [ -z "$(find root ! -type d)" ] || fail "$(find root ! -type d)"
+}
+
+# In a mount namespace of its own a blxtrack has pins and state of its own: the machine's tracking is not touched.
+alone() {
+  unshare --mount --propagation private sh -ec '
+    mount -t bpf bpf /sys/fs/bpf
+    mkdir -p /run/blx
+    mount -t tmpfs tmpfs /run
+    '"$1"
+}
+
+@test "uninstall stops tracking, refuses while changes are not acked, and goes on with FORCE=1" {
+  loop_new 16M
+  export DEV TOP BUILD_DIR ROOT
+  run -0 alone '
+    make --no-print-directory -s -C "$TOP" BUILD="$BUILD_DIR" install PREFIX="$ROOT"
+    PATH=$ROOT/bin:$PATH
+    blxtrack start "$DEV"
+    if make -s -C "$TOP" BUILD="$BUILD_DIR" uninstall PREFIX="$ROOT"; then exit 91; fi
+    test -x "$ROOT/bin/blxtrack"
+    blxtrack status "$DEV" >/dev/null
+    make --no-print-directory -s -C "$TOP" BUILD="$BUILD_DIR" uninstall PREFIX="$ROOT" FORCE=1
+    test ! -e "$ROOT/bin/blxtrack"
+    test ! -e /sys/fs/bpf/blx
+  '
+}
+
+@test "the manual pages are clean" {
+  command -v mandoc >/dev/null || skip "no mandoc"
+  run -0 mandoc -T lint -W warning "$TOP"/man/*.[1-8]
+}
+
+@test "completion offers commands, options and devices" {
+  # shellcheck source=contrib/completion/blx.bash
+  . "$TOP/contrib/completion/blx.bash"
+  COMP_WORDS=(blxtrack st) COMP_CWORD=1
+  _blxtrack
+  [ "${COMPREPLY[*]}" = "start stop status" ]
+  COMP_WORDS=(blxtrack drain --ma) COMP_CWORD=2
+  _blxtrack
+  [ "${COMPREPLY[*]}" = "--max" ]
+  COMP_WORDS=(blxread --pl) COMP_CWORD=1
+  _blx_filter
+  [ "${COMPREPLY[*]}" = "--plain" ]
+  loop_new 1M
+  COMP_WORDS=(blxtrack drain "$DEV") COMP_CWORD=2
+  _blxtrack
+  [ "${COMPREPLY[0]}" = "$DEV" ]
+}
+
+@test "the packages are asked for by name where there is no apt-get" {
+  mkdir path
+  for tool in sh cat; do ln -s "$(command -v "$tool")" path/; done
+  run -1 --separate-stderr env PATH="$PWD/path" "$TOP/contrib/install-deps" clang bats
+  [ "$output" = "clang bats" ]
+  run -0 env PATH="$PWD/path" BLX_DEPS=skip "$TOP/contrib/install-deps" clang bats
+  [ -z "$output" ]
+}
+
+@test "packages that are there are not installed again" {
+  run -0 "$TOP/contrib/install-deps" make
+  [ -z "$output" ]
+}
