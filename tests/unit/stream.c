@@ -227,6 +227,36 @@ static void packed_streams(void)
 	ok(sizes[0] == sizes[1] && sizes[0] == sizes[2], "are as long with any number of threads");
 }
 
+// The largest header there may be: more than the reader's buffer holds at first.
+static void longest_chain(void)
+{
+	struct head h = {
+		.size = 1 << 20, .limit = 1 << 20, .block = 4096, .consumer = "c", .epoch = 1};
+	int fd = fd_of("", 0), r = 0;
+	struct stream_writer *w = must(stream_writer_new(fd));
+	struct stream_reader *reader = must(stream_reader_new(fd));
+	struct frame fr;
+	struct fault f = {.text = ""};
+
+	for (int i = 0; i < HEAD_CHAIN_MAX && !r; i++) {
+		memcpy(h.token.b, &i, sizeof(i));
+		r = head_chain_add(&h, &h.token);
+	}
+	ok(!r && !stream_write_head(w, &h) && !stream_write_commit(w) && !stream_write_end(w),
+	   "a header of 65536 tokens is written");
+	lseek(fd, 0, SEEK_SET);
+	ok(stream_read(reader, &fr, &f) == 1 && fr.type == FRAME_HEAD &&
+		   stream_reader_head(reader)->chain_len == HEAD_CHAIN_MAX,
+	   "and read %s", f.text);
+	ok(stream_read(reader, &fr, &f) == 1 && stream_read(reader, &fr, &f) == 1 &&
+		   stream_read(reader, &fr, &f) == 0,
+	   "and what follows it");
+	stream_reader_free(reader);
+	stream_writer_free(w);
+	head_free(&h);
+	close(fd);
+}
+
 static void waiting(void)
 {
 	int in[2], out[2];
@@ -291,6 +321,7 @@ int main(void)
 	writer_aborts();
 	failed_output();
 	packed_streams();
+	longest_chain();
 	waiting();
 	return done();
 }
