@@ -78,6 +78,11 @@ setup() {
   IMG=$PWD/img
 }
 
+# The leak checker cannot work under ptrace.
+strace() {
+  ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 command strace "$@"
+}
+
 teardown() {
   cd /
   if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
@@ -344,6 +349,16 @@ refused() {
 @test "an image that another process has locked is refused" {
   replica
   run -5 flock "$IMG" blxapply "$IMG" <"$V/s2"
+  has "in use: another process holds a lock"
+}
+
+@test "an image that qemu has locked (OFD, shared) is refused" {
+  replica
+  run -5 python3 -c '
+import fcntl, os, struct, subprocess, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 100, 1, 0))
+sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).returncode)' "$IMG" "$V/s2"
   has "in use: another process holds a lock"
 }
 
@@ -798,6 +813,33 @@ fsync_fails() {
   cmp -n $SIZE "$V/v2" "$DEV"
   run -0 blxapply --status "$DEV"
   has "complete"
+}
+
+@test "two loop devices into one file are two targets" {
+  loop_new 2M
+  local first=$DEV
+  blxapply --allow init "$first"
+  apply "$V/s1" "$first"
+  DEV=$(losetup --find --show --offset $SIZE "$FILE")
+  printf '%s\n' "$DEV" >>loops
+  run -5 apply "$V/s2" "$DEV"
+  has "no replica"
+  run -5 blxapply --status "$DEV"
+}
+
+@test "a device keeps its state under another number" {
+  loop_new 1M
+  blxapply --allow init "$DEV"
+  apply "$V/s1" "$DEV"
+  losetup -d "$DEV"
+  local other
+  losetup -f >/dev/null
+  truncate -s 1M between
+  other=$(losetup --find --show between)
+  DEV=$(losetup --find --show "$FILE")
+  printf '%s\n' "$DEV" "$other" >>loops
+  run -0 apply "$V/s2" --ack "$DEV"
+  cmp "$V/v2" "$DEV"
 }
 
 @test "a block device that is too small is refused" {

@@ -118,6 +118,7 @@ struct job {
 	int clone_fd;          // way_clone
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was
+	uint64_t behind;       // bytes since the last hint to write them
 };
 
 // A hole in what the stream must hold wholly is an error of CODE: the next frame begins at OFFSET.

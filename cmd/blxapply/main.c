@@ -225,14 +225,13 @@ static void say_failed(struct job *j, const struct fault *f)
 
 int main(int argc, char **argv)
 {
-	static struct job j = {.spool_fd = -1, .clone_fd = -1};
-	enum blx_exit code = BLX_OK;
 	struct options o;
+	struct job j = {.o = &o, .spool_fd = -1, .clone_fd = -1};
+	enum blx_exit code = BLX_OK;
 	struct fault f = {.code = BLX_SYSTEM};
 
 	parse_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
-	j.o = &o;
 	j.t.fd = j.t.dirfd = j.t.lockfd = -1;
 	int bad = run(&j, &code, &f);
 	if (bad)

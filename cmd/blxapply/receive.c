@@ -108,9 +108,11 @@ static void abandon(struct job *j, bool input)
 
 static int take(struct job *j, const struct frame *fr, struct fault *f)
 {
-	switch (fr->type) {
-	case FRAME_HEAD:
+	if (fr->type == FRAME_HEAD)
 		return take_head(j, f);
+	if (fr->type != FRAME_END && !j->way) // the reader keeps the order; nothing rests on it
+		return fault_set(f, BLX_CORRUPT, "a frame outside of an epoch");
+	switch (fr->type) {
 	case FRAME_DATA:
 	case FRAME_ZERO:
 		return take_bytes(j, fr, f);

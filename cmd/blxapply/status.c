@@ -2,10 +2,22 @@
 // --status: what the replica holds, for people, for programs (--json), or as the ack that its
 // source may have missed.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "apply.h"
+
+static bool same(const struct replica *a, const struct replica *b)
+{
+	size_t n, m;
+	char *x = replica_format(a, &n), *y = replica_format(b, &m);
+	bool yes = x && y && n == m && memcmp(x, y, n) == 0;
+
+	free(x);
+	free(y);
+	return yes;
+}
 
 // The state and the image, seen together: if an epoch lands in between, look again.
 static int look(struct job *j, struct fault *f)
@@ -19,7 +31,7 @@ static int look(struct job *j, struct fault *f)
 		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
 			return -1;
 		got = replica_load(j->t.dirfd, &again, f);
-		if (got > 0 && !memcmp(&again, &j->r, sizeof(again)))
+		if (got > 0 && same(&again, &j->r))
 			break;
 		j->r = again;
 	}
