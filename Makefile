@@ -103,12 +103,12 @@ asan:
 
 # ---- style
 C_FILES = $(wildcard lib/*.[ch] cmd/*/*.[ch] bpf/*.[ch] tests/unit/*.[ch] tests/tools/*.[ch] tests/fuzz/*.[ch])
-SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/*.sh bench/*.sh demo/*.sh .ci/run contrib/install-deps \
-	contrib/completion/blx.bash contrib/cron/* contrib/systemd/*.sh)
+SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats bench/*.sh bench/*.bash demo/*.sh .ci/run contrib/install-deps \
+	contrib/completion/blx.bash)
 lint: $(BPF_SKEL)
 	clang-format --dry-run -Werror $(C_FILES)
 	clang-tidy --quiet $(filter-out bpf/%,$(filter %.c,$(C_FILES))) -- -std=c17 $(BLX_CPPFLAGS) -Itests/unit
-	shellcheck $(SHELL_FILES)
+	shellcheck -S warning $(SHELL_FILES)
 	mandoc -T lint -W warning $(wildcard man/*.[1-8])
 
 # ---- installing
