@@ -95,7 +95,7 @@ demo:
 	BLX_BIN=$(abspath $(BUILD))/bin demo/demo.sh
 
 # ---- the programs and their unit tests with sanitizers; blxtrack's heart is in the kernel and has other tests
-ASAN_TESTS ?= unit formats golden stream blxls blxpack blxread blxapply
+ASAN_TESTS ?= unit formats blxls blxpack blxread fuzz blxapply
 asan: SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan:
 	$(MAKE) BUILD=build-asan SANITIZE='$(SANITIZE)' CFLAGS='-O1 -g' all units tools
@@ -107,7 +107,8 @@ SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats bench/*.sh bench/*.
 	contrib/completion/blx.bash)
 lint: $(BPF_SKEL)
 	clang-format --dry-run -Werror $(C_FILES)
-	clang-tidy --quiet $(filter-out bpf/%,$(filter %.c,$(C_FILES))) -- -std=c17 $(BLX_CPPFLAGS) -Itests/unit
+	clang-tidy --quiet $(filter-out bpf/%,$(filter %.c,$(C_FILES))) -- -std=c17 \
+		$(subst -I$(BUILD),-isystem $(BUILD),$(BLX_CPPFLAGS)) -Itests/unit
 	shellcheck -S warning $(SHELL_FILES)
 	mandoc -T lint -W warning $(wildcard man/*.[1-8])
 

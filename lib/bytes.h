@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Little-endian integers at fixed offsets of a byte buffer; the only way binary formats are read or written.
+// Little-endian integers at fixed offsets of a byte buffer; the only way binary formats are read or
+// written.
 #ifndef BLX_BYTES_H
 #define BLX_BYTES_H
 

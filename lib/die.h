@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Words on stderr as `prog: what: why`, for commands only. The program's name is glibc's program_invocation_short_name.
+// Words on stderr as `prog: what: why`, for commands only. The program's name is glibc's
+// program_invocation_short_name.
 #ifndef BLX_DIE_H
 #define BLX_DIE_H
 
@@ -23,7 +24,8 @@ _Noreturn void die_usage(const char *fmt, ...) __attribute__((format(printf, 1, 
 // Print `prog (blx) VERSION` on stdout.
 void print_version(void);
 
-// Flush and close stdout; a failed write (full disk, /dev/full) dies with BLX_SYSTEM. Last call of every command.
+// Flush and close stdout; a failed write (full disk, /dev/full) dies with BLX_SYSTEM. Last call of
+// every command.
 void close_stdout(void);
 
 #endif

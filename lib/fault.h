@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Why something failed, and the exit code it deserves. lib/ never prints: a function that can fail for more reasons
-// than errno can say fills a fault, returns -1, and the command prints it.
+// Why something failed, and the exit code it deserves. lib/ never prints: a function that can fail
+// for more reasons than errno can say fills a fault, returns -1, and the command prints it.
 #ifndef BLX_FAULT_H
 #define BLX_FAULT_H
 
 // The exit codes of every blx program (documented in each man page's EXIT STATUS).
 enum blx_exit {
-	BLX_OK = 0,	 // done
+	BLX_OK = 0,      // done
 	BLX_DIFFERS = 1, // differs, or the answer is no
-	BLX_USAGE = 2,	 // wrong command line
-	BLX_SYSTEM = 3,	 // environment or I/O error
+	BLX_USAGE = 2,   // wrong command line
+	BLX_SYSTEM = 3,  // environment or I/O error
 	BLX_CORRUPT = 4, // corrupt, cut or empty input
-	BLX_TARGET = 5,	 // wrong base, device or target
-	BLX_RESYNC = 6,	 // tracking incomplete: a resync is needed
-	BLX_BUSY = 7,	 // busy or locked
+	BLX_TARGET = 5,  // wrong base, device or target
+	BLX_RESYNC = 6,  // tracking incomplete: a resync is needed
+	BLX_BUSY = 7,    // busy or locked
 };
 
 struct fault {
@@ -21,7 +21,8 @@ struct fault {
 	char text[320]; // one line, no newline: "what: why", with the byte or line where it is
 };
 
-// Fill F and return -1, so that a caller can say `return fault_set(...)`. Unprintable bytes become '?'.
+// Fill F and return -1, so that a caller can say `return fault_set(...)`. Unprintable bytes become
+// '?'.
 int fault_set(struct fault *f, enum blx_exit code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

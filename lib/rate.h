@@ -7,7 +7,7 @@
 
 struct rate {
 	uint64_t per_second; // 0: no limit
-	int64_t due_ns;	     // CLOCK_MONOTONIC when what was spent so far is paid for
+	int64_t due_ns;      // CLOCK_MONOTONIC when what was spent so far is paid for
 };
 
 void rate_init(struct rate *r, uint64_t per_second);

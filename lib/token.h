@@ -24,9 +24,9 @@ int uuid_parse(const char *text, struct token *t);
 
 bool token_equal(const struct token *a, const struct token *b);
 
-// A fresh token: getrandom(2) hashed (XXH3-128) with the clocks, the cycle counter, the pid and the N bytes at SALT. A
-// machine set back to a snapshot may draw the same random numbers again; it does not see the same clocks and content.
-// 0, or -1 with errno from getrandom(2).
+// A fresh token: getrandom(2) hashed (XXH3-128) with the clocks, the cycle counter, the pid and the
+// N bytes at SALT. A machine set back to a snapshot may draw the same random numbers again; it does
+// not see the same clocks and content. 0, or -1 with errno from getrandom(2).
 int token_make(struct token *t, const void *salt, size_t n);
 
 // The same as a version 4 UUID (RFC 9562).

@@ -57,7 +57,7 @@ static struct ask next_ask(uint64_t *at, unsigned int *seed)
 static bool random_asks(int fd, bool threads, unsigned int seed)
 {
 	struct readahead *r = readahead_new(fd, ALIGN, threads);
-	struct ask asked[128];
+	struct ask asked[128] = {0};
 	uint64_t at = 0, put = 0, got = 0;
 	struct readahead_chunk c;
 	bool good = r != NULL;
