@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "fault.h"
+#undef fault_set
+#undef fault_errno
 
 static void one_line(char *s)
 {
