@@ -32,11 +32,12 @@ struct slot {
 		end;        /* first sector after it; all ones for a whole disk, which may grow */
 	unsigned int shift; /* log2 of sectors in a block */
 	unsigned int passthrough; /* enum passthrough */
-	/* Counted up by the programs: writes outside the bitmap; passthrough that may have written;
-	 * events whose place could not be found. */
+	/* Counted up by the programs, never reset: writes outside the bitmap; events whose place
+	 * could not be found; and, in the first slot of a chain, passthrough commands to the disk
+	 * that may have written. */
 	unsigned long long beyond;
-	unsigned long long passed;
 	unsigned long long unplaced;
+	unsigned long long passed;
 };
 
 /* Per CPU and instance, for the first slot of a chain: what was seen on the whole disk. */

@@ -109,7 +109,7 @@ int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *
 	if (grown) {
 		if (grow(k, want, old, size, f))
 			return -1;
-		want->beyond = k->slots[want->slot].beyond;
+		want->known.beyond = k->slots[want->slot].beyond;
 	}
 	for (size_t i = 0; i < n; i++)
 		if (flip_tidy(&all[i], f) || tracked_save(&all[i], f))

@@ -237,11 +237,23 @@ static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f
 	return tracked_save(t, f);
 }
 
+static int read_troubles(const struct kernel *k, const struct tracked *t, struct troubles *now,
+			 struct fault *f)
+{
+	uint32_t first;
+
+	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f))
+		return -1;
+	*now = (struct troubles){k->slots[t->slot].beyond, k->slots[t->slot].unplaced,
+				 k->slots[first].unplaced, k->slots[first].passed};
+	return 0;
+}
+
 int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f)
 {
 	struct sample s;
 
-	if (take_sample(k, t, &s, f))
+	if (take_sample(k, t, &s, f) || read_troubles(k, t, &t->known, f))
 		return -1;
 	t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
 	rebase(t, &s);
@@ -307,21 +319,23 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 int prove(const struct kernel *k, struct tracked *t, struct fault *f)
 {
 	const volatile struct slot *s = &k->slots[t->slot];
+	struct troubles now;
 	uint64_t size = 0;
 
 	if (identify_again(t, &size, f) || prove_host(k, t, f))
 		return -1;
 	if (!s->active || s->start != t->dev.start >> SECTOR_SHIFT)
 		return tracked_lose(t, f, "the kernel side was changed");
-	if (s->unplaced)
-		return tracked_lose(t, f, "%llu writes could not be placed", s->unplaced);
-	if (s->beyond != t->beyond && size == t->dev.size)
+	if (read_troubles(k, t, &now, f))
+		return -1;
+	if (now.unplaced != t->known.unplaced || now.disk_unplaced != t->known.disk_unplaced)
+		return tracked_lose(t, f, "some writes could not be placed");
+	if (now.beyond != t->known.beyond && size == t->dev.size)
 		return tracked_lose(t, f, "writes beyond its end of %" PRIu64 " bytes",
 				    t->dev.size);
-	if (s->passed && !t->ignore_passthrough)
+	if (now.disk_passed != t->known.disk_passed && !t->ignore_passthrough)
 		return tracked_lose(t, f,
-				    "%llu passthrough commands (SG_IO or the like) that may have "
-				    "written",
-				    s->passed);
+				    "passthrough commands (SG_IO or the like) that may "
+				    "have written");
 	return prove_sums(k, t, f);
 }

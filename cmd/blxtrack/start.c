@@ -236,7 +236,6 @@ static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 	s->end = t->dev.partition ? (t->dev.start + t->dev.size) >> SECTOR_SHIFT : UINT64_MAX;
 	s->shift = (uint32_t)__builtin_ctz(t->block) - SECTOR_SHIFT;
 	s->passthrough = passthrough_of(&t->dev);
-	s->beyond = s->passed = s->unplaced = 0;
 	return kernel_slot_link(k, disk, t->slot, f);
 }
 

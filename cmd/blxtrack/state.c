@@ -173,8 +173,11 @@ int tracked_save(const struct tracked *t, struct fault *f)
 	fprintf(o.to,
 		"slot: %u\nblock: %u\nignore-passthrough: %d\nstarting: %d\nstarted: %" PRId64 "\n",
 		t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
-	fprintf(o.to, "epoch: %" PRIu64 "\nbeyond: %" PRIu64 "\nproof: %d\n", t->epoch, t->beyond,
-		(int)t->proof);
+	fprintf(o.to,
+		"beyond: %" PRIu64 "\nunplaced: %" PRIu64 "\ndisk-unplaced: %" PRIu64
+		"\ndisk-passed: %" PRIu64 "\n",
+		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed);
+	fprintf(o.to, "epoch: %" PRIu64 "\nproof: %d\n", t->epoch, (int)t->proof);
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
 	write_balance(o.to, "written", &t->written);
 	write_balance(o.to, "discarded", &t->discarded);
@@ -226,7 +229,10 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->starting = kv_u64(&kv, "starting");
 	t->started = kv_i64(&kv, "started");
 	t->epoch = kv_u64(&kv, "epoch");
-	t->beyond = kv_u64(&kv, "beyond");
+	t->known.beyond = kv_u64(&kv, "beyond");
+	t->known.unplaced = kv_u64(&kv, "unplaced");
+	t->known.disk_unplaced = kv_u64(&kv, "disk-unplaced");
+	t->known.disk_passed = kv_u64(&kv, "disk-passed");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
 	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);

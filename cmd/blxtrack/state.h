@@ -33,6 +33,13 @@ struct balance {
 	uint64_t waiting;   // seen at the time tracked.waiting_since
 };
 
+// The programs' counts of what they could not mark. Those of the whole disk are kept by the first
+// slot of its chain, and none is ever reset: other slots of the chain look at them too.
+struct troubles {
+	uint64_t beyond, unplaced;           // of the slot
+	uint64_t disk_unplaced, disk_passed; // of the disk
+};
+
 enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone
 
 enum proof { PROOF_SUMS, PROOF_DEPTH, PROOF_NONE }; // what the coverage proof of a device is worth
@@ -46,9 +53,10 @@ struct tracked {
 	bool ignore_passthrough;
 	bool starting; // start did not finish
 	int64_t started;
-	char lost[200];  // why the history is not whole; "" while it is
-	uint64_t epoch;  // number last given to a delta
-	uint64_t beyond; // slot's count of writes beyond the bitmap that growth explains
+	char lost[200]; // why the history is not whole; "" while it is
+	uint64_t epoch; // number last given to a delta
+	struct troubles
+		known; // what the kernel side had counted when tracking began, or growth explains
 	struct balance written, discarded;
 	int64_t waiting_since; // CLOCK_BOOTTIME, seconds
 	enum proof proof;
