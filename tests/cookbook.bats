@@ -120,7 +120,7 @@ listening() {
 }
 
 @test "cron with flock: a second run ends with 7" {
-  exec 7>/run/lock/blx.lock
+  exec 7>/run/blx-vda.lock
   flock 7
   run -7 cron cron-flock
 }
