@@ -73,6 +73,11 @@ listed() {
   run -2 blxtrack stop
   run -2 blxtrack consumer frob /dev/null
   run -2 blxtrack status --json --prometheus
+  run -2 blxtrack status --check --warn 2h --crit 1h
+  run -2 blxtrack drain --bogus /dev/null
+  [ "${#lines[@]}" = 2 ]
+  [ "${lines[0]}" = "blxtrack: unrecognized option '--bogus'" ]
+  [ "${lines[1]}" = "Try 'blxtrack drain --help'." ]
 }
 
 @test "every command has help on standard output" {
@@ -507,6 +512,8 @@ listed() {
   truncate -s 16M "$FILE"
   losetup -c "$DEV"
   "$RECORD" one "$DEV" "$LOG" 12582912 4096
+  blxtrack drain -n -c t "$DEV" >"$LIST"
+  [ "$(listed)" = "8388608 8388608" ]
   blxtrack drain -c t "$DEV" >"$LIST"
   [ "$(listed)" = "8388608 8388608" ]
   [ "$(value lineage)" = "$lineage" ]
@@ -526,8 +533,14 @@ listed() {
   run -6 blxtrack drain -c t "$DEV"
   run -6 blxtrack status "$DEV"
   has "incomplete"
+  has "consumer t: lost"
+  [[ $output != *lacks* ]]
   run -2 blxtrack status --check "$DEV"
   has "BLX CRITICAL"
+  run -6 blxtrack status --prometheus "$DEV"
+  has "blx_tracking_proven{device=\"${DEV##*/}\"} 0"
+  has "blx_consumer_lost{device=\"${DEV##*/}\",consumer=\"t\"} 1"
+  [[ $output != *"blx_consumer_lacks_bytes{"* ]]
   blxtrack drain -c t "$DEV" >"$LIST" 2>/dev/null || true
   run -6 blxtrack commit -c t "$DEV" </dev/null
   run -0 blxtrack start "$DEV"
@@ -659,6 +672,38 @@ R
   run -3 timeout 20 blxtrack run --timeout 1 -c t "$DEV" -- sh -c 'cat >/dev/null; exec sleep 60'
 }
 
+@test "a run that is killed takes its command along" {
+  tracked_loop 8M
+  blxtrack run -c t "$DEV" -- sh -c "echo \$\$ >'$BATS_TEST_TMPDIR/pid'; exec sleep 300" 2>/dev/null &
+  run=$!
+  for _ in $(seq 100); do
+    [ -s "$BATS_TEST_TMPDIR/pid" ] && break
+    sleep 0.05
+  done
+  pid=$(cat "$BATS_TEST_TMPDIR/pid")
+  kill -9 "$run"
+  wait "$run" || true
+  for _ in $(seq 100); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.05
+  done
+  run -1 kill -0 "$pid"
+}
+
+@test "advice works as it is printed" {
+  tracked_loop 8M
+  truncate -s 4M "$FILE"
+  losetup -c "$DEV"
+  run -6 blxtrack drain -c t "$DEV"
+  advice=$(grep -o "'blxtrack start [^']*'" <<<"$output")
+  eval "${advice//\'/}"
+  run -6 blxtrack drain -c t "$DEV"
+  advice=$(grep -o "'blxtrack consumer reset [^']*'" <<<"$output")
+  eval "${advice//\'/}"
+  blxtrack drain -c t "$DEV" >"$LIST"
+  [ "$(listed)" = "0 4194304" ]
+}
+
 @test "a second run for the same consumer is exit 7 at once, one for another is not" {
   tracked_loop 8M
   mkfifo "$BATS_TEST_TMPDIR/hold"
@@ -696,7 +741,7 @@ R
   wait "$drain" || code=$?
   [ "$code" = 3 ]
   run -0 cat "$BATS_TEST_TMPDIR/err"
-  has "nobody reads it any more"
+  has "standard output: Broken pipe"
 }
 
 @test "follow prints each write with its place, time and process, and its list feeds awk" {
@@ -746,6 +791,9 @@ R
   has "BLX CRITICAL"
   run -3 blxtrack status --check /dev/nothing
   has "BLX UNKNOWN"
+  blxtrack stop --all --force
+  run -3 blxtrack status --check
+  has "BLX UNKNOWN - nothing is tracked"
 }
 
 @test "the last device stopped takes the programs out of the kernel" {

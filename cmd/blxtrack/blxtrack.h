@@ -18,6 +18,10 @@ int cmd_consumer(int argc, char **argv);
 int cmd_follow(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
+// Refuse a command line: the message (NULL: getopt has printed it) and where the help of the
+// running command is; exits.
+_Noreturn void usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 #define DEFAULT_CONSUMER "default"
 enum { LOCK_WAIT_S = 60 };
 
@@ -43,6 +47,7 @@ struct verdict {
 	bool done; // a done ack, or an upto that was the last of a limited list, for epoch >= want
 	enum blx_exit code; // of the last failure; BLX_OK if none
 	char why[320];
+	bool told; // the receiver itself said why it failed
 };
 
 // Read acks from FD until its end; move the consumer's position. WANT: the epoch that must be acked

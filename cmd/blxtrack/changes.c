@@ -6,6 +6,7 @@
 
 #include "changes.h"
 #include "extlist.h"
+#include "flip.h"
 
 static void describe(struct head *h, const struct tracked *t)
 {
@@ -234,13 +235,19 @@ int changes_open(struct changes *ch, const struct tracked *t, const struct consu
 	return -1;
 }
 
-int changes_preview(struct changes *ch, const struct kernel *k, const struct tracked *t,
+int changes_preview(struct changes *ch, const struct kernel *k, struct tracked *t,
 		    const struct consumer *c, struct fault *f)
 {
+	uint64_t size = t->dev.size;
+
 	memset(ch, 0, sizeof(*ch));
-	describe(&ch->head, t);
+	if (identify_again(t, &size, f))
+		return -1;
+	struct tracked now = *t; // with its size as a drain would find it
+	now.dev.size = size;
+	describe(&ch->head, &now);
 	ch->head.anonymous = true;
-	set_bounds(ch, t, c);
+	set_bounds(ch, &now, c);
 	ch->head.has_partial = false;
 	int bad = delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f);
 	for (; !bad && ch->nlive < 2; ch->nlive++)

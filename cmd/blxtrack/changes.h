@@ -29,7 +29,7 @@ int changes_open(struct changes *ch, const struct tracked *t, const struct consu
 		 const struct stamp *stamp, uint64_t max_bytes, struct fault *f);
 // The same without a flip, live bitmaps included, as an anonymous list: a look, not something to
 // ack.
-int changes_preview(struct changes *ch, const struct kernel *k, const struct tracked *t,
+int changes_preview(struct changes *ch, const struct kernel *k, struct tracked *t,
 		    const struct consumer *c, struct fault *f);
 void changes_close(struct changes *ch);
 

@@ -44,18 +44,18 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case 't':
 			if (num_seconds(optarg, &o.timeout) || !o.timeout)
-				die_usage("--timeout %s: not a number of seconds", optarg);
+				usage_error("--timeout %s: not a number of seconds", optarg);
 			break;
 		case 'h':
 			usage(stdout);
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	if (optind + 1 != argc)
-		die_usage("commit: one device");
+		usage_error("commit: one device");
 	return o;
 }
 
@@ -169,6 +169,7 @@ static void take_line(const char *dev, const char *consumer, const char *line, u
 	} else if (a.kind == ACK_FAILED) {
 		char why[sizeof(v->why)];
 		snprintf(why, sizeof(why), "the receiver: %s", a.why);
+		v->told = true;
 		fail(v, a.code, why);
 	} else if (take_ack(dev, consumer, &a, &f)) {
 		fail(v, f.code, f.text);

@@ -26,6 +26,11 @@ bool consumer_exists(const struct tracked *t, const char *name)
 	return !faccessat(t->dirfd, file, F_OK, 0);
 }
 
+uint64_t consumer_acked(const struct consumer *c)
+{
+	return c->has_base ? c->epoch : 0;
+}
+
 int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f)
 {
 	char file[128];

@@ -88,7 +88,7 @@ static int list(struct session *s, struct fault *f)
 		if (at && gmtime_r(&at, &tm))
 			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 		if (c[i].lost || s->want->lost[0]) {
-			printf("%s %" PRIu64 " %s lost\n", c[i].name, c[i].epoch, when);
+			printf("%s %" PRIu64 " %s lost\n", c[i].name, consumer_acked(&c[i]), when);
 			continue;
 		}
 		bad = changes_preview(&ch, &s->k, s->want, &c[i], f);
@@ -96,7 +96,8 @@ static int list(struct session *s, struct fault *f)
 			break;
 		bad = changes_bytes(&ch, &bytes, f);
 		changes_close(&ch);
-		printf("%s %" PRIu64 " %s %" PRIu64 "\n", c[i].name, c[i].epoch, when, bytes);
+		printf("%s %" PRIu64 " %s %" PRIu64 "\n", c[i].name, consumer_acked(&c[i]), when,
+		       bytes);
 	}
 	free(c);
 	return bad;
@@ -117,18 +118,18 @@ int cmd_consumer(int argc, char **argv)
 			return BLX_OK;
 		}
 		if (c != 'n')
-			return BLX_USAGE;
+			usage_error(NULL);
 		now = true;
 	}
 	const char *verb = optind < argc ? argv[optind] : "";
 	bool listing = !strcmp(verb, "list"), adding = !strcmp(verb, "add");
 	if (!listing && !adding && strcmp(verb, "remove") && strcmp(verb, "reset"))
-		die_usage("consumer: add, remove, reset or list");
+		usage_error("consumer: add, remove, reset or list");
 	if (argc - optind != (listing ? 2 : 3) || (now && !adding))
-		die_usage("consumer %s: %s", verb,
-			  listing  ? "DEV"
-			  : adding ? "[--now] NAME DEV"
-				   : "NAME DEV");
+		usage_error("consumer %s: %s", verb,
+			    listing  ? "DEV"
+			    : adding ? "[--now] NAME DEV"
+				     : "NAME DEV");
 	const char *dev = argv[argc - 1], *name = argv[optind + 1];
 	if (session_open(&s, dev, &f))
 		die_fault(&f);

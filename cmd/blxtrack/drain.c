@@ -52,24 +52,24 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case 'm':
 			if (num_size(optarg, &o.max) || !o.max)
-				die_usage("--max %s: not a size", optarg);
+				usage_error("--max %s: not a size", optarg);
 			break;
 		case 'e':
 			if (num_seconds(optarg, &o.every) || !o.every)
-				die_usage("--every %s: not a number of seconds", optarg);
+				usage_error("--every %s: not a number of seconds", optarg);
 			break;
 		case 'h':
 			usage(stdout);
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	if (optind + 1 != argc)
-		die_usage("drain: one device");
+		usage_error("drain: one device");
 	if (o.preview && (o.every || o.max))
-		die_usage("drain: -n goes with neither --every nor --max");
+		usage_error("drain: -n goes with neither --every nor --max");
 	return o;
 }
 
@@ -84,8 +84,7 @@ static int prepare(struct session *s, const char *consumer, uint64_t max, struct
 	if (c.lost)
 		return fault_set(f, BLX_RESYNC,
 				 "%s: the history that consumer %s had is lost: run 'blxtrack "
-				 "consumer reset "
-				 "%s %s' for a full copy (or resync with blxsum)",
+				 "consumer reset %s /dev/%s' for a full copy",
 				 s->want->dev.name, c.name, c.name, s->want->dev.name);
 	if (flip(&s->k, s->all, s->n, s->want, &stamp, f) || prove(&s->k, s->want, f))
 		return -1;
@@ -112,12 +111,11 @@ static int preview(const char *dev, const char *consumer, struct fault *f)
 	struct session s;
 	struct consumer c;
 	struct changes ch;
-	uint64_t size;
 
 	if (session_open(&s, dev, f))
 		return -1;
-	int bad = consumer_load(s.want, consumer, &c, f) || identify_again(s.want, &size, f) ||
-		  changes_preview(&ch, &s.k, s.want, &c, f);
+	int bad =
+		consumer_load(s.want, consumer, &c, f) || changes_preview(&ch, &s.k, s.want, &c, f);
 	if (!bad) {
 		bad = changes_print(&ch, stdout, f);
 		changes_close(&ch);
@@ -153,7 +151,7 @@ static void pause_ms(int ms)
 	struct pollfd p = {.fd = STDOUT_FILENO};
 
 	if (poll(&p, 1, ms) == 1 && p.revents & (POLLERR | POLLNVAL))
-		die(BLX_SYSTEM, "standard output: nobody reads it any more");
+		die(BLX_SYSTEM, "standard output: Broken pipe");
 }
 
 static int64_t now_ms(void)

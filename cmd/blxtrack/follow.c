@@ -40,13 +40,13 @@ static void parse_options(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		if (c != 'h')
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		usage(stdout);
 		close_stdout();
 		exit(BLX_OK);
 	}
 	if (optind == argc || argc - optind > FOLLOW_RANGES)
-		die_usage("follow: 1 to %d devices", FOLLOW_RANGES);
+		usage_error("follow: 1 to %d devices", FOLLOW_RANGES);
 }
 
 static const char *op_word(uint32_t op)
@@ -110,6 +110,7 @@ static int print_event(void *data, void *raw, size_t size)
 
 static struct follow_bpf *attach(struct blkdev *devs, int n)
 {
+	libbpf_set_print(NULL); // our own words say what failed
 	struct follow_bpf *b = follow_bpf__open();
 
 	if (!b)
@@ -172,7 +173,7 @@ static void loop(struct ring_buffer *ring, struct follow_bpf *b)
 		if (poll(p, 3, 1000) < 0 && errno != EINTR)
 			die_errno("follow: poll");
 		if (p[2].revents & (POLLERR | POLLNVAL))
-			die(BLX_SYSTEM, "standard output: nobody reads it any more");
+			die(BLX_SYSTEM, "standard output: Broken pipe");
 		if (ring_buffer__consume(ring) < 0)
 			die(BLX_SYSTEM, "follow: read events");
 		flush();

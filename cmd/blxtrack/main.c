@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxtrack: track in the kernel which blocks of a disk change, and list them for those who
 // replicate it.
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "blxtrack.h"
@@ -12,15 +14,33 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *synopsis;
 } commands[] = {
-	{"start", cmd_start, "[-b BLOCK] DEV...                    begin to track"},
+	{"start", cmd_start, "[-b BLOCK] [--ignore-passthrough] DEV...   begin to track"},
 	{"stop", cmd_stop, "[--force] DEV...|--all               end it"},
 	{"drain", cmd_drain, "[-c C] [-n] [--max SIZE] [--every SECONDS] DEV   list what changed"},
 	{"commit", cmd_commit, "[-c C] [--timeout SECONDS] DEV       take acks"},
-	{"run", cmd_run, "[-c C] [--max SIZE] DEV -- CMD...    drain to CMD, commit from CMD"},
+	{"run", cmd_run,
+	 "[-c C] [--max SIZE] [--timeout SECONDS] DEV -- CMD...   drain to CMD, commit from CMD"},
 	{"consumer", cmd_consumer, "add|remove|reset NAME DEV, list DEV  who replicates a device"},
 	{"follow", cmd_follow, "DEV...                               print writes as they happen"},
 	{"status", cmd_status, "[DEV...] [--json|--prometheus|--check --warn AGE --crit AGE]"},
 };
+
+static const char *running = ""; // the command's name
+
+void usage_error(const char *fmt, ...)
+{
+	char words[256];
+	va_list ap;
+
+	if (fmt) {
+		va_start(ap, fmt);
+		vsnprintf(words, sizeof(words), fmt, ap);
+		va_end(ap);
+		warn("%s", words);
+	}
+	fprintf(stderr, "Try 'blxtrack %s%s--help'.\n", running, *running ? " " : "");
+	exit(BLX_USAGE);
+}
 
 static void usage(FILE *to)
 {
@@ -36,8 +56,8 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		die_usage("which command? start, stop, drain, commit, run, consumer, follow or "
-			  "status");
+		usage_error("which command? start, stop, drain, commit, run, consumer, follow or "
+			    "status");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
 		usage(stdout);
 		close_stdout();
@@ -51,9 +71,11 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name))
 			continue;
+		running = commands[i].name;
+		argv[1] = argv[0]; // for getopt's messages
 		int code = commands[i].run(argc - 1, argv + 1);
 		close_stdout();
 		return code;
 	}
-	die_usage("%s: no such command", argv[1]);
+	usage_error("%s: no such command", argv[1]);
 }

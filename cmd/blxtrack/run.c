@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,23 +52,23 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case 'm':
 			if (num_size(optarg, &o.max) || !o.max)
-				die_usage("--max %s: not a size", optarg);
+				usage_error("--max %s: not a size", optarg);
 			break;
 		case 't':
 			if (num_seconds(optarg, &o.timeout) || !o.timeout)
-				die_usage("--timeout %s: not a number of seconds", optarg);
+				usage_error("--timeout %s: not a number of seconds", optarg);
 			break;
 		case 'h':
 			usage(stdout);
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	int rest = argc - optind;
 	if (rest < 2 || (rest == 2 && !strcmp(argv[optind + 1], "--")))
-		die_usage("run: DEV -- CMD...");
+		usage_error("run: DEV -- CMD...");
 	return o;
 }
 
@@ -95,12 +96,15 @@ static void lock_run(const char *dev, const char *consumer)
 
 static pid_t spawn(char **argv, int in, int out)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid < 0)
 		die_errno("fork");
 	if (pid)
 		return pid;
+	// a run that is killed takes its command along; what that started sees its pipes end
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
+		_exit(BLX_SYSTEM);
 	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
 		die_errno("%s: redirect", argv[0]);
 	signal(SIGPIPE, SIG_DFL);
@@ -143,10 +147,12 @@ static int status_of(pid_t pid)
 
 static int judge(const struct verdict *v, int status, const char *dev, const char *cmd)
 {
-	if (status > 128)
-		warn("%s: %s was killed by signal %d", dev, cmd, status - 128);
-	else if (status)
-		warn("%s: %s exited with status %d", dev, cmd, status);
+	if (status && !v->told) {
+		if (status > 128)
+			warn("%s: %s was killed by signal %d", dev, cmd, status - 128);
+		else
+			warn("%s: %s exited with status %d", dev, cmd, status);
+	}
 	int code = verdict_report(v, dev);
 	return code ? code : status ? BLX_SYSTEM : BLX_OK;
 }

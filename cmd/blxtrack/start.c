@@ -45,8 +45,8 @@ static struct options parse_options(int argc, char **argv)
 		switch (c) {
 		case 'b':
 			if (num_size(optarg, &v) || v < BLOCK_MIN || v > BLOCK_MAX || (v & (v - 1)))
-				die_usage("-b %s: a block is a power of two from 512 to 1M",
-					  optarg);
+				usage_error("-b %s: a block is a power of two from 512 to 1M",
+					    optarg);
 			o.block = (uint32_t)v;
 			break;
 		case 'P':
@@ -57,11 +57,11 @@ static struct options parse_options(int argc, char **argv)
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	if (optind == argc)
-		die_usage("start: which device?");
+		usage_error("start: which device?");
 	return o;
 }
 
@@ -335,6 +335,10 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 		return fault_set(f, BLX_TARGET,
 				 "%s is tracked in blocks of %u bytes: stop it first", t->dev.name,
 				 t->block);
+	if (o->ignore_passthrough && !t->ignore_passthrough) {
+		t->ignore_passthrough = true;
+		return tracked_save(t, f) ? -1 : 1;
+	}
 	return 1;
 }
 

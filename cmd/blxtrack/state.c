@@ -386,11 +386,10 @@ int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
 		if (tracked_save(t, f))
 			return -1;
 	}
-	return fault_set(
-		f, BLX_RESYNC,
-		"%s: tracking is incomplete: %s; run 'blxtrack start' again, then 'blxtrack "
-		"consumer reset' (or resync with blxsum)",
-		t->dev.name, t->lost);
+	return fault_set(f, BLX_RESYNC,
+			 "%s: tracking is incomplete: %s; run 'blxtrack start /dev/%s' again, then "
+			 "'blxtrack consumer reset NAME /dev/%s' for each consumer",
+			 t->dev.name, t->lost, t->dev.name, t->dev.name);
 }
 
 uint64_t tracked_blocks(const struct tracked *t)

@@ -112,6 +112,9 @@ struct consumer {
 	bool lost; // needs a resync or a reset
 };
 
+// The epoch that it acked last; 0: none.
+uint64_t consumer_acked(const struct consumer *c);
+
 int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f);
 int consumer_save(const struct tracked *t, const struct consumer *c, struct fault *f);
 int consumer_remove(const struct tracked *t, const char *name, struct fault *f);

@@ -8,6 +8,7 @@
 
 #include "blxtrack.h"
 #include "die.h"
+#include "json.h"
 #include "num.h"
 
 enum format { TEXT, JSON, PROMETHEUS, CHECK };
@@ -45,7 +46,7 @@ static uint64_t age_option(const char *name, const char *text)
 	uint64_t v;
 
 	if (num_seconds(text, &v) || !v)
-		die_usage("--%s %s: not an age", name, text);
+		usage_error("--%s %s: not an age", name, text);
 	return v;
 }
 
@@ -80,12 +81,14 @@ static struct options parse_options(int argc, char **argv)
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	if (formats > 1 || ((o.warn || o.crit) && o.format != CHECK))
-		die_usage("status: one of --json, --prometheus and --check; --warn and --crit go "
-			  "with --check");
+		usage_error("status: one of --json, --prometheus and --check; --warn and --crit go "
+			    "with --check");
+	if (o.warn && o.crit && o.warn > o.crit)
+		usage_error("status: --warn must not be older than --crit");
 	return o;
 }
 
@@ -157,9 +160,17 @@ static const char *proof_word(enum proof p)
 	return "?";
 }
 
-static const char *position_word(const struct consumer *c)
+// What a consumer lacks is known only while no write was missed.
+static bool is_known(const struct report *r, size_t i)
 {
-	return c->lost          ? "lost"
+	return !r->t->starting && !r->t->lost[0] && !r->consumers[i].lost;
+}
+
+static const char *position_word(const struct report *r, size_t i)
+{
+	const struct consumer *c = &r->consumers[i];
+
+	return !is_known(r, i)  ? "lost"
 	       : !c->has_base   ? "first copy"
 	       : c->has_partial ? "partial"
 				: "whole";
@@ -185,24 +196,14 @@ static void print_text(const struct report *r)
 		       ? "every instance was skipped at times: by the depth of nesting"
 		       : "unproven, the disk's statistics are off (queue/iostats)",
 	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
-	for (size_t i = 0; i < r->n; i++)
-		printf("  consumer %s: %s, epoch %" PRIu64 ", age %" PRIu64 " s, lacks %" PRIu64
-		       " bytes\n",
-		       r->consumers[i].name, position_word(&r->consumers[i]), r->consumers[i].epoch,
-		       r->age[i], r->lacks[i]);
-}
-
-// Names hold nothing that JSON or Prometheus would have to escape (head_name_ok); reasons and sysfs
-// names may.
-static void print_quoted(const char *s)
-{
-	putchar('"');
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			putchar('\\');
-		putchar((unsigned char)*s < 0x20 ? '?' : *s);
+	for (size_t i = 0; i < r->n; i++) {
+		printf("  consumer %s: %s, epoch %" PRIu64 ", age %" PRIu64 " s",
+		       r->consumers[i].name, position_word(r, i), consumer_acked(&r->consumers[i]),
+		       r->age[i]);
+		if (is_known(r, i))
+			printf(", lacks %" PRIu64 " bytes", r->lacks[i]);
+		putchar('\n');
 	}
-	putchar('"');
 }
 
 static void print_json(const struct report *r, bool first)
@@ -212,27 +213,32 @@ static void print_json(const struct report *r, bool first)
 
 	uuid_format(&t->lineage, lineage);
 	printf("%s{\"device\":\"%u:%u\",\"name\":", first ? "" : ",", t->dev.major, t->dev.minor);
-	print_quoted(t->dev.name);
+	json_string(stdout, t->dev.name);
 	printf(",\"state\":\"%s\",\"lost\":", state_word(t));
-	print_quoted(t->lost);
+	json_string(stdout, t->lost);
 	printf(",\"lineage\":\"%s\",\"epoch\":%" PRIu64 ",\"size\":%" PRIu64
 	       ",\"block\":%u,\"proof\":\"%s\","
 	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%" PRIu64 ",\"started\":%" PRId64
 	       ",\"consumers\":[",
 	       lineage, t->epoch, t->dev.size, t->block, proof_word(t->proof),
 	       kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started);
-	for (size_t i = 0; i < r->n; i++)
+	for (size_t i = 0; i < r->n; i++) {
 		printf("%s{\"name\":\"%s\",\"position\":\"%s\",\"epoch\":%" PRIu64
-		       ",\"acked\":%" PRId64 ",\"age\":%" PRIu64 ",\"lacks\":%" PRIu64 "}",
-		       i ? "," : "", r->consumers[i].name, position_word(&r->consumers[i]),
-		       r->consumers[i].epoch, r->consumers[i].acked, r->age[i], r->lacks[i]);
+		       ",\"acked\":%" PRId64 ",\"age\":%" PRIu64 ",\"lacks\":",
+		       i ? "," : "", r->consumers[i].name, position_word(r, i),
+		       consumer_acked(&r->consumers[i]), r->consumers[i].acked, r->age[i]);
+		if (is_known(r, i))
+			printf("%" PRIu64 "}", r->lacks[i]);
+		else
+			printf("null}");
+	}
 	printf("]}");
 }
 
 struct metric {
 	const char *name, *help;
 	uint64_t (*value)(const struct report *r, size_t consumer);
-	bool per_consumer;
+	bool per_consumer, if_known;
 };
 
 static uint64_t is_whole(const struct report *r, size_t i)
@@ -244,7 +250,7 @@ static uint64_t is_whole(const struct report *r, size_t i)
 static uint64_t is_proven(const struct report *r, size_t i)
 {
 	(void)i;
-	return r->t->proof == PROOF_SUMS;
+	return is_whole(r, 0) && r->t->proof == PROOF_SUMS;
 }
 
 static uint64_t epoch_of(const struct report *r, size_t i)
@@ -258,17 +264,24 @@ static uint64_t lacks_of(const struct report *r, size_t i)
 	return r->lacks[i];
 }
 
+static uint64_t is_lost(const struct report *r, size_t i)
+{
+	return !is_known(r, i);
+}
+
 static uint64_t age_of(const struct report *r, size_t i)
 {
 	return r->age[i];
 }
 
 static const struct metric metrics[] = {
-	{"blx_tracking_whole", "1 while no write was missed", is_whole, false},
-	{"blx_tracking_proven", "1 while the disk's statistics prove it", is_proven, false},
-	{"blx_epoch", "number of the last epoch", epoch_of, false},
-	{"blx_consumer_lacks_bytes", "bytes that the consumer has not acked", lacks_of, true},
-	{"blx_consumer_age_seconds", "seconds since the acked epoch was cut", age_of, true},
+	{"blx_tracking_whole", "1 while no write was missed", is_whole, false, false},
+	{"blx_tracking_proven", "1 while the disk's statistics prove it", is_proven, false, false},
+	{"blx_epoch", "number of the last epoch", epoch_of, false, false},
+	{"blx_consumer_lacks_bytes", "bytes that the consumer has not acked", lacks_of, true, true},
+	{"blx_consumer_lost", "1 when it needs a reset: what it lacks is not known", is_lost, true,
+	 false},
+	{"blx_consumer_age_seconds", "seconds since the acked epoch was cut", age_of, true, false},
 };
 
 static void print_metrics(const struct report *reports, size_t n)
@@ -281,12 +294,18 @@ static void print_metrics(const struct report *reports, size_t n)
 			if (!metrics[m].per_consumer)
 				printf("%s{device=\"%s\"} %" PRIu64 "\n", metrics[m].name,
 				       r->t->dev.name, metrics[m].value(r, 0));
-			for (size_t c = 0; c < r->n && metrics[m].per_consumer; c++)
+			for (size_t c = 0; c < r->n && metrics[m].per_consumer; c++) {
+				if (metrics[m].if_known && !is_known(r, c))
+					continue;
 				printf("%s{device=\"%s\",consumer=\"%s\"} %" PRIu64 "\n",
 				       metrics[m].name, r->t->dev.name, r->consumers[c].name,
 				       metrics[m].value(r, c));
+			}
 		}
 	}
+	printf("# HELP blx_devices devices that are tracked\n# TYPE blx_devices gauge\n"
+	       "blx_devices %zu\n",
+	       n);
 }
 
 // Monitors' own codes: 0 ok, 1 warning, 2 critical, 3 unknown.
@@ -297,6 +316,10 @@ static int print_check(const struct report *reports, size_t n, const struct opti
 	char why[256] = "";
 	uint64_t oldest = 0;
 
+	if (!n) { // after a reboot, say
+		printf("BLX UNKNOWN - nothing is tracked\n");
+		return 3;
+	}
 	for (size_t i = 0; i < n; i++) {
 		const struct report *r = &reports[i];
 		if (!is_whole(r, 0)) {
@@ -319,7 +342,8 @@ static int print_check(const struct report *reports, size_t n, const struct opti
 		}
 	}
 	if (!worst)
-		snprintf(why, sizeof(why), "%zu devices, oldest consumer %" PRIu64 " s", n, oldest);
+		snprintf(why, sizeof(why), "%zu device%s, oldest consumer %" PRIu64 " s", n,
+			 n == 1 ? "" : "s", oldest);
 	printf("BLX %s - %s\n", words[worst], why);
 	return worst;
 }

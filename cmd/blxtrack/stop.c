@@ -44,11 +44,11 @@ static struct options parse_options(int argc, char **argv)
 			close_stdout();
 			exit(BLX_OK);
 		default:
-			exit(BLX_USAGE);
+			usage_error(NULL);
 		}
 	}
 	if (o.all == (optind < argc))
-		die_usage("stop: name devices, or --all");
+		usage_error("stop: name devices, or --all");
 	return o;
 }
 
