@@ -279,7 +279,9 @@ static int plain_line(const struct lines *l, char *line, uint64_t size, struct p
 	if (parse_extent(line, num_u64_hex, &e))
 		return bad(l, f, "not an 'OFFSET LENGTH' line", quote);
 	if (e.offset + e.length > size)
-		return bad(l, f, "ends beyond the device", quote);
+		return fault_set(f, BLX_TARGET, "line %llu: goes beyond the end at %llu: %s",
+				 (unsigned long long)lines_number(l), (unsigned long long)size,
+				 quote);
 	return add(h, e, f);
 }
 

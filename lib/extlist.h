@@ -30,7 +30,7 @@ int extlist_next(struct extlist_reader *r, struct extent *e, struct fault *f);
 
 // A hand-written list (--plain): no header needed, `#` lines and blank lines skipped, any order,
 // overlaps, decimal or 0x; more columns are ignored. Returns all of it sorted and merged,
-// malloc'ed, in *e and *n; every range must end at or below SIZE. At most 2 Mi extents after
+// malloc'ed, in *e and *n; a range that ends beyond SIZE is BLX_TARGET. At most 2 Mi extents after
 // merging (BLX_USAGE says so). Input without a single extent is BLX_CORRUPT.
 int extlist_plain(int fd, uint64_t size, struct extent **e, size_t *n, struct fault *f);
 

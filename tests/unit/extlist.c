@@ -145,7 +145,9 @@ static void plain_lists(void)
 	plain_refuses("", "empty input");
 	plain_refuses("# nothing\n\n", "empty input");
 	plain_refuses("0 1\nx y\n", "line 2: not an 'OFFSET LENGTH' line: x y");
-	plain_refuses("0 65537\n", "line 1: ends beyond the device: 0 65537");
+	ok(plain("0 1\n0 65537\n", 65536, &e, &n, &f) == -1 && f.code == BLX_TARGET &&
+		   !strcmp(f.text, "line 2: goes beyond the end at 65536: 0 65537"),
+	   "plain, of another device: %s", f.text);
 	plain_refuses("0xffffffffffffffff 1\n", "not an 'OFFSET LENGTH' line");
 	plain_refuses("5\n", "not an 'OFFSET LENGTH' line");
 	plain_refuses("5 0\n", "not an 'OFFSET LENGTH' line");
