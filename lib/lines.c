@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A buffer that lines are cut out of in place.
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,6 +55,14 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int too_late(int timeout_ms, struct fault *f)
+{
+	bool seconds = timeout_ms && timeout_ms % 1000 == 0;
+
+	return fault_set(f, BLX_SYSTEM, "no line came within %d %s",
+			 seconds ? timeout_ms / 1000 : timeout_ms, seconds ? "s" : "ms");
+}
+
 // Read some more behind what there is. 1; 0 at end of input; -1.
 static int fill(struct lines *l, int64_t until, int timeout_ms, struct fault *f)
 {
@@ -69,9 +78,10 @@ static int fill(struct lines *l, int64_t until, int timeout_ms, struct fault *f)
 				      : left > 0     ? (int)left
 						     : 0);
 		if (n < 0)
-			return fault_errno(f, errno == EPIPE ? "output" : "wait for input");
+			return fault_errno(f,
+					   errno == EPIPE ? "standard output" : "wait for input");
 		if (n == 0)
-			return fault_set(f, BLX_SYSTEM, "no line came within %d ms", timeout_ms);
+			return too_late(timeout_ms, f);
 	}
 	ssize_t r;
 	do

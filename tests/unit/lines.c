@@ -72,6 +72,8 @@ static void waiting(void)
 	ok(lines_next(l, &line, 10, &f) == -1 && f.code == BLX_SYSTEM &&
 		   strstr(f.text, "within 10 ms"),
 	   "no line in time");
+	ok(lines_next(l, &line, 1000, &f) == -1 && strstr(f.text, "within 1 s"),
+	   "whole seconds are told as such");
 	if (write(in[1], "half", 4) != 4)
 		must(NULL);
 	ok(lines_next(l, &line, 10, &f) == -1 && f.code == BLX_SYSTEM,
