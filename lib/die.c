@@ -42,6 +42,11 @@ void die_errno(const char *fmt, ...)
 	exit(BLX_SYSTEM);
 }
 
+void die_stdout(void)
+{
+	die_errno("standard output");
+}
+
 void die_fault(const struct fault *f)
 {
 	die(f->code, "%s", f->text);
@@ -56,6 +61,12 @@ void warn(const char *fmt, ...)
 	va_end(ap);
 }
 
+static _Noreturn void die_to_help(void)
+{
+	fprintf(stderr, "Try '%s --help'.\n", program_invocation_short_name);
+	exit(BLX_USAGE);
+}
+
 void die_usage(const char *fmt, ...)
 {
 	va_list ap;
@@ -63,8 +74,16 @@ void die_usage(const char *fmt, ...)
 	va_start(ap, fmt);
 	say(fmt, ap, NULL);
 	va_end(ap);
-	fprintf(stderr, "Try '%s --help'.\n", program_invocation_short_name);
-	exit(BLX_USAGE);
+	die_to_help();
+}
+
+int getopt_or_die(int argc, char **argv, const char *shorts, const struct option *longs)
+{
+	argv[0] = program_invocation_short_name;
+	int c = getopt_long(argc, argv, shorts, longs, NULL);
+	if (c == '?')
+		die_to_help();
+	return c;
 }
 
 void print_version(void)
@@ -75,5 +94,5 @@ void print_version(void)
 void close_stdout(void)
 {
 	if (fflush(stdout) || ferror(stdout) || fclose(stdout))
-		die_errno("write to standard output");
+		die_stdout();
 }

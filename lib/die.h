@@ -4,6 +4,8 @@
 #ifndef BLX_DIE_H
 #define BLX_DIE_H
 
+#include <getopt.h>
+
 #include "fault.h"
 
 // Print and exit with CODE.
@@ -20,6 +22,13 @@ void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 // Refuse a command line: print the message and where help is, exit with BLX_USAGE.
 _Noreturn void die_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+// A write to standard output failed: `prog: standard output: why`, exit with BLX_SYSTEM.
+_Noreturn void die_stdout(void);
+
+// getopt_long(3), whose own words begin with the program's name too; after them it says where help
+// is and exits with BLX_USAGE.
+int getopt_or_die(int argc, char **argv, const char *shorts, const struct option *longs);
 
 // Print `prog (blx) VERSION` on stdout.
 void print_version(void);

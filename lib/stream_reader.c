@@ -114,7 +114,7 @@ static int wait_input(struct stream_reader *r, struct fault *f)
 		return 0;
 	int n = io_wait_input(r->fd, r->out, r->timeout_ms);
 	if (n < 0)
-		return fault_errno(f, errno == EPIPE ? "output" : "wait for input");
+		return fault_errno(f, errno == EPIPE ? "standard output" : "wait for input");
 	if (n == 0)
 		return fault_set(f, BLX_SYSTEM, "at byte %llu: nothing came for %d seconds",
 				 (unsigned long long)(r->position + r->end - r->at),

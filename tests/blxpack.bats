@@ -119,7 +119,15 @@ abort_of() {
   head -c 600 "$DATA/small.stream" >part
   timeout 20 bash -c 'exec 9<>in; cat part >&9; { blxpack <in 2>words; echo $? >code; } | :'
   [ "$(cat code)" = 3 ]
-  [[ $(cat words) == *"Broken pipe" ]] || fail "$(cat words)"
+  [ "$(cat words)" = "blxpack: standard output: Broken pipe" ] || fail "$(cat words)"
+}
+
+@test "writing on, it notices that nobody reads any more" {
+  head -c 4M /dev/urandom >img
+  blxread -a --whole img >one
+  bash -c '{ blxpack <one 2>words; echo $? >code; } | :'
+  [ "$(cat code)" = 3 ]
+  [ "$(cat words)" = "blxpack: standard output: Broken pipe" ] || fail "$(cat words)"
 }
 
 # ---- bad input
@@ -152,6 +160,11 @@ abort_of() {
     [ "$output" = "blxpack: the sender failed: /dev/loop300: read at 8192: Input/output error" ]
     [ "$(abort_of got)" = "3 /dev/loop300: read at 8192: Input/output error" ]
   done
+}
+
+@test "an ABORT keeps its words along a pipe" {
+  blxread </dev/null 2>/dev/null | blxpack 2>/dev/null | blxpack -d 2>/dev/null | blxpack 2>/dev/null >got || true
+  [ "$(abort_of got)" = "4 empty input, not an extent list" ] || fail "$(abort_of got)"
 }
 
 @test "bytes after END make the stream bad" {
@@ -199,11 +212,18 @@ END
 # ---- the command
 
 @test "wrong command lines are refused" {
-  for o in -0 -20 -190 "-T 0" "-T 65" "-T x" "--threads=1k" "--rate 0" "--rate 1.5" "--rate x" --nonsense file; do
+  for o in -0 -20 -190 "-T 0" "-T 65" "-T x" "--threads=1k" "--rate 0" "--rate 1.5" "--rate x" --nonsense file "''"; do
     # shellcheck disable=SC2086
     run -2 bash -c "blxpack $o <'$DATA/example.stream' >got"
-    has "Try 'blxpack --help'."
+    [ "${#lines[@]}" = 2 ] && [[ $output == "blxpack: "*$'\n'"Try 'blxpack --help'." ]] || fail "$o: $output"
     [ ! -s got ] || fail "$o: wrote"
+  done
+}
+
+@test "an empty value is shown as one" {
+  for o in --rate --threads; do
+    run -2 blxpack "$o" '' <"$DATA/example.stream"
+    has "blxpack: $o '': "
   done
 }
 

@@ -54,7 +54,7 @@ static struct options parse_options(int argc, char **argv)
 	struct options o = {0};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
+	while ((c = getopt_or_die(argc, argv, "vh", longs)) != -1) {
 		switch (c) {
 		case 'v':
 			set_view(&o, &view_verbose);
@@ -76,12 +76,12 @@ static struct options parse_options(int argc, char **argv)
 			print_version();
 			close_stdout();
 			_exit(BLX_OK);
-		default:
-			die_usage("see the usage");
 		}
 	}
 	if (argc - optind > 1)
 		die_usage("more than one file: '%s'", argv[optind + 1]);
+	if (optind < argc && !*argv[optind])
+		die_usage("'': a file's name is expected");
 	if (o.ack && o.view != &view_check)
 		die_usage("--ack needs --check");
 	if (!o.view)
@@ -125,7 +125,7 @@ static int show(const struct options *o, int fd, struct stream_reader *r, struct
 	while ((n = stream_read(r, &fr, f)) > 0) {
 		o->view->frame(&s, &fr, stream_reader_head(r));
 		if (ferror(stdout))
-			die_errno("write to standard output");
+			die_stdout();
 		if (fr.type == FRAME_ABORT) {
 			n = aborted(&fr, f);
 			break;
@@ -133,6 +133,8 @@ static int show(const struct options *o, int fd, struct stream_reader *r, struct
 	}
 	if (!n)
 		n = check_rest(r, fd, f);
+	if (n < 0 && f->code == BLX_SYSTEM && errno == EPIPE)
+		die_stdout();
 	if (n < 0)
 		o->view->failed(&s, stream_reader_position(r), f);
 	return n < 0 ? -1 : o->view->done(&s, stream_reader_position(r), f);

@@ -43,7 +43,7 @@ static void list_frame(struct show *s, const struct frame *fr, const struct head
 		r = extlist_put(&s->list, (struct extent){fr->offset, fr->length});
 	}
 	if (r)
-		die_errno("write to standard output");
+		die_stdout();
 }
 
 static int list_done(struct show *s, uint64_t bytes, struct fault *f)
@@ -51,7 +51,7 @@ static int list_done(struct show *s, uint64_t bytes, struct fault *f)
 	(void)bytes;
 	(void)f;
 	if (extlist_end(&s->list))
-		die_errno("write to standard output");
+		die_stdout();
 	return 0;
 }
 

@@ -48,11 +48,11 @@ static void parse_rest(struct options *o, int c)
 		o->unpack = true;
 	} else if (c == 'T') {
 		if (num_u64(optarg, &v) || v < 1 || v > THREADS_MAX)
-			die_usage("--threads %s: a number from 1 to %d is expected", optarg,
+			die_usage("--threads '%s': a number from 1 to %d is expected", optarg,
 				  THREADS_MAX);
 		o->threads = (int)v;
 	} else if (num_size(optarg, &o->rate) || !o->rate) {
-		die_usage("--rate %s: bytes a second are expected, such as 500K or 20M", optarg);
+		die_usage("--rate '%s': bytes a second are expected, such as 500K or 20M", optarg);
 	}
 }
 
@@ -68,7 +68,7 @@ static struct options parse_options(int argc, char **argv)
 	int c, digit_in = 0; // the argument that the digit before stood in: -19 is one level, two
 			     // digits
 
-	for (int in = optind; (c = getopt_long(argc, argv, "0123456789T:dh", longs, NULL)) != -1;
+	for (int in = optind; (c = getopt_or_die(argc, argv, "0123456789T:dh", longs)) != -1;
 	     in = optind) {
 		if (c >= '0' && c <= '9') {
 			o.level = (digit_in == in ? o.level * 10 : 0) + c - '0';
@@ -83,8 +83,6 @@ static struct options parse_options(int argc, char **argv)
 			print_version();
 			close_stdout();
 			_exit(BLX_OK);
-		} else if (c == '?') {
-			die_usage("see the usage");
 		} else {
 			parse_rest(&o, c);
 		}
@@ -115,8 +113,7 @@ static void pass(struct stream_reader *r, struct stream_writer *w)
 			fail(w, &f);
 		}
 		if (stream_write_frame(w, &fr, stream_reader_head(r)))
-			die_errno("write to standard output at %llu",
-				  (unsigned long long)stream_writer_position(w));
+			die_stdout();
 	}
 	if (n < 0)
 		fail(w, &f);
