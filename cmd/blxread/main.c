@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxread: the bytes of an extent list's ranges, as a block stream.
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "emit.h"
 #include "extlist.h"
 #include "num.h"
+#include "output.h"
 #include "source.h"
 
 struct options {
@@ -26,26 +25,25 @@ struct options {
 
 struct run {
 	const struct options *o;
-	int out;
+	struct output out;
 	struct source source;
 	struct emit emit;
 };
 
-static const char *out_name(const struct options *o)
-{
-	return o->out ? o->out : "standard output";
-}
-
-static _Noreturn void die_write(const struct run *r)
-{
-	die_errno("%s: write", out_name(r->o));
-}
-
-// The receiver must know that nothing more comes; if it cannot be told, the cut tells it.
+// The receiver must know that nothing more comes; if it cannot be told, the cut tells it. A file
+// that is not finished nobody will see.
 static _Noreturn void fail(struct run *r, const struct fault *f)
 {
-	stream_write_abort(r->emit.to, f->code, f->text);
+	if (!r->out.fresh)
+		stream_write_abort(r->emit.to, f->code, f->text);
 	die_fault(f);
+}
+
+// Not even an ABORT may be written there.
+static void refuse_itself(const struct run *r)
+{
+	if (source_is(&r->source, &r->out.old))
+		die_usage("%s: is the output too", r->source.name);
 }
 
 // ---- one epoch
@@ -62,7 +60,7 @@ static bool emit_oldest(struct run *r)
 	if (!got)
 		return false;
 	if (emit_chunk(&r->emit, &c))
-		die_write(r);
+		output_die(&r->out);
 	readahead_release(r->source.ahead);
 	return true;
 }
@@ -84,7 +82,7 @@ static void begin(struct run *r, const struct head *h)
 {
 	source_rewind(&r->source);
 	if (stream_write_head(r->emit.to, h))
-		die_write(r);
+		output_die(&r->out);
 }
 
 static void commit(struct run *r)
@@ -92,7 +90,7 @@ static void commit(struct run *r)
 	while (emit_oldest(r))
 		;
 	if (emit_flush(&r->emit) || stream_write_commit(r->emit.to))
-		die_write(r);
+		output_die(&r->out);
 }
 
 // ---- where the extents come from
@@ -161,6 +159,7 @@ static void head_of_list(struct run *r, const struct head *list, struct head *h)
 	}
 	if (source_open_listed(&r->source, list, o->path, o->threads, &f))
 		fail(r, &f);
+	refuse_itself(r);
 	if (same_head(h, list, o->label)) {
 		fault_errno(&f, "list's header");
 		fail(r, &f);
@@ -201,9 +200,11 @@ static void read_lists(struct run *r)
 
 	if (!in)
 		die_errno("extent list");
-	extlist_reader_watch(in, r->out);
+	extlist_reader_watch(in, r->out.fd);
 	while ((got = extlist_head(in, &list, &f)) == 1)
 		read_list(r, in, list);
+	if (got < 0 && f.code == BLX_SYSTEM && errno == EPIPE)
+		output_die(&r->out);
 	if (got < 0)
 		fail(r, &f);
 	extlist_reader_free(in);
@@ -251,18 +252,20 @@ static void parse_option(struct options *o, int c)
 		break;
 	case 'l':
 		if (!head_name_ok(optarg))
-			die_usage("--label %s: not a name (1 to %d of A-Z a-z 0-9 . _ : -)", optarg,
-				  HEAD_NAME_MAX);
+			die_usage("--label '%s': not a name (1 to %d of A-Z a-z 0-9 . _ : -)",
+				  optarg, HEAD_NAME_MAX);
 		o->label = optarg;
 		break;
 	case 'r':
 		if (num_size(optarg, &o->rate) || !o->rate)
-			die_usage("--rate %s: not a number of bytes", optarg);
+			die_usage("--rate '%s': not a number of bytes", optarg);
 		break;
 	case 'P':
 		o->progress = true;
 		break;
 	case 'o':
+		if (!*optarg)
+			die_usage("--output '': a file's name is expected");
 		o->out = strcmp(optarg, "-") ? optarg : NULL;
 		break;
 	case 'U':
@@ -274,8 +277,8 @@ static void parse_option(struct options *o, int c)
 	case 'V':
 		print_and_exit(print_version);
 		break;
-	default:
-		die_usage("wrong option");
+	default: // the library has refused the rest
+		break;
 	}
 }
 
@@ -293,12 +296,14 @@ static void parse_options(struct options *o, int argc, char **argv)
 					      {"version", 0, 0, 'V'},
 					      {0}};
 
-	for (int c; (c = getopt_long(argc, argv, "apwl:r:Po:h", longs, NULL)) != -1;)
+	for (int c; (c = getopt_or_die(argc, argv, "apwl:r:Po:h", longs)) != -1;)
 		parse_option(o, c);
 	if (optind < argc)
 		o->path = argv[optind++];
 	if (optind < argc)
-		die_usage("%s: one device only", argv[optind]);
+		die_usage("'%s': one device only", argv[optind]);
+	if (o->path && !*o->path)
+		die_usage("'': a device is expected");
 	if (o->plain && o->whole)
 		die_usage("--plain and --whole exclude each other");
 	if ((o->plain || o->whole) && !o->anonymous)
@@ -310,29 +315,6 @@ static void parse_options(struct options *o, int argc, char **argv)
 		die_usage("no extent list: standard input is a terminal");
 }
 
-static int open_output(const struct options *o)
-{
-	int fd = STDOUT_FILENO;
-
-	if (o->out) {
-		fd = open(o->out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		if (fd < 0)
-			die_errno("%s: open", o->out);
-	}
-	if (isatty(fd))
-		die_usage("%s is a terminal: a stream is binary", out_name(o));
-	return fd;
-}
-
-// A stream in a file may be acked from there: it must survive a power cut first.
-static void close_output(const struct run *r)
-{
-	if (r->o->out && fsync(r->out) && errno != EINVAL && errno != EROFS)
-		die_errno("%s: fsync", r->o->out);
-	if (close(r->out))
-		die_errno("%s: close", out_name(r->o));
-}
-
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -341,14 +323,16 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	parse_options(&o, argc, argv);
-	r.out = open_output(&o);
-	r.emit.to = stream_writer_new(r.out);
+	output_open(&r.out, o.out);
+	r.emit.to = stream_writer_new(r.out.fd);
 	if (!r.emit.to)
 		die_errno("stream");
 	rate_init(&r.emit.rate, o.rate);
 	progress_init(&r.emit.progress, o.progress, 0);
 	if (o.anonymous && source_open(&r.source, o.path, o.threads, &f))
 		fail(&r, &f);
+	if (o.anonymous)
+		refuse_itself(&r);
 	if (o.whole)
 		read_whole(&r);
 	else if (o.plain)
@@ -356,10 +340,10 @@ int main(int argc, char **argv)
 	else
 		read_lists(&r);
 	if (stream_write_end(r.emit.to))
-		die_write(&r);
+		output_die(&r.out);
 	progress_end(&r.emit.progress);
 	stream_writer_free(r.emit.to);
 	source_close(&r.source);
-	close_output(&r);
+	output_finish(&r.out);
 	return BLX_OK;
 }

@@ -2,9 +2,11 @@
 // Opening and checking what is read, and reading it ahead.
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "source.h"
@@ -105,6 +107,27 @@ int source_open_listed(struct source *s, const struct head *h, const char *path,
 	if (check_identity(s, h, f))
 		return -1;
 	return s->fd >= 0 ? 0 : open_device(s, threads, f);
+}
+
+// A loop device would read the file, and what is written there.
+static bool backed_by(const struct blkdev *d, const struct stat *file)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	return !blkdev_attr(d, "loop/backing_file", path, sizeof(path)) && !stat(path, &st) &&
+	       st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+}
+
+bool source_is(const struct source *s, const struct stat *other)
+{
+	struct stat st;
+
+	if (s->is_device)
+		return S_ISBLK(other->st_mode)
+			       ? other->st_rdev == makedev(s->dev.major, s->dev.minor)
+			       : backed_by(&s->dev, other);
+	return !fstat(s->fd, &st) && st.st_dev == other->st_dev && st.st_ino == other->st_ino;
 }
 
 void source_rewind(struct source *s)

@@ -4,6 +4,7 @@
 #define BLX_SOURCE_H
 
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "blkdev.h"
 #include "extent.h"
@@ -29,6 +30,9 @@ int source_open(struct source *s, const char *path, bool threads, struct fault *
 // (BLX_TARGET).
 int source_open_listed(struct source *s, const struct head *h, const char *path, bool threads,
 		       struct fault *f);
+
+// OTHER is what is read, or the file below the loop device that is read.
+bool source_is(const struct source *s, const struct stat *other);
 
 // Before the first extent of a list: what is known of holes is forgotten.
 void source_rewind(struct source *s);
