@@ -202,6 +202,7 @@ void kernel_close(struct kernel *k)
 		munmap((void *)k->parity, sizeof(uint64_t));
 	if (k->slots)
 		munmap((void *)k->slots, SLOTS * sizeof(struct slot));
+	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 }
 
 int kernel_unload(struct fault *f)
