@@ -116,7 +116,7 @@ static int wait_input(struct stream_reader *r, struct fault *f)
 	if (n < 0)
 		return fault_errno(f, errno == EPIPE ? "standard output" : "wait for input");
 	if (n == 0)
-		return fault_set(f, BLX_SYSTEM, "at byte %llu: nothing came for %d seconds",
+		return fault_set(f, BLX_SYSTEM, "at byte %llu: no input for %d s",
 				 (unsigned long long)(r->position + r->end - r->at),
 				 r->timeout_ms / 1000);
 	return 0;

@@ -267,7 +267,7 @@ static void waiting(void)
 		must(NULL);
 	struct stream_reader *r = must(stream_reader_new(in[0]));
 	stream_reader_watch(r, -1, 10);
-	ok(stream_read(r, &fr, &f) == -1 && f.code == BLX_SYSTEM && strstr(f.text, "nothing came"),
+	ok(stream_read(r, &fr, &f) == -1 && f.code == BLX_SYSTEM && strstr(f.text, "no input for"),
 	   "no input in time");
 	stream_reader_free(r);
 	r = must(stream_reader_new(in[0]));
