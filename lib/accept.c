@@ -106,7 +106,7 @@ static int holds(const struct found *w, const struct head *h, struct fault *f)
 		return fault_set(f, BLX_TARGET,
 				 "%s: wrong base: the replica's newest epoch %s is not in the "
 				 "stream's chain "
-				 "(a late stream, or a replica that was exchanged)",
+				 "(it is late, or the replica was exchanged)",
 				 w->name, touched);
 	}
 	for (size_t i = 0; i < sizeof(breaks) / sizeof(*breaks); i++)
@@ -168,6 +168,31 @@ static enum verdict resync(const struct found *w, const struct head *h, struct f
 			 w->name);
 }
 
+// What lifts a refusal: an overwriting, or a full copy.
+static void say_remedy(const struct found *w, const struct head *h, struct fault *f)
+{
+	struct fault why = *f;
+	char reset[2 * HEAD_NAME_MAX + 64];
+	int n = snprintf(reset, sizeof(reset), "'blxtrack consumer reset %s %s%s' on the source",
+			 h->consumer, h->name[0] ? "/dev/" : "DEVICE", h->name);
+	// A remedy that is cut is none: rather without the name.
+	bool fits = strlen(why.text) + strlen(w->name) + (size_t)n + 56 < sizeof(why.text);
+	const char *name = fits ? w->name : "TARGET";
+
+	if (accept_whole(h))
+		fault_set(f, why.code, "%s; to overwrite it: blxapply --allow init %s", why.text,
+			  name);
+	else if (w->may_init)
+		fault_set(f, why.code, "%s; the permission to init waits for a full copy: %s",
+			  why.text, reset);
+	else if (w->exists || w->state)
+		fault_set(f, why.code,
+			  "%s; for a full copy: %s and 'blxapply --allow init %s' here", why.text,
+			  reset, name);
+	else
+		fault_set(f, why.code, "%s; for a full copy: %s", why.text, reset);
+}
+
 enum verdict accept_judge(const struct found *w, const struct head *h, struct fault *f)
 {
 	struct fault why;
@@ -182,8 +207,7 @@ enum verdict accept_judge(const struct found *w, const struct head *h, struct fa
 	if (accept_whole(h) && w->may_init)
 		return ACCEPT_CREATE;
 	*f = why;
-	if (accept_whole(h))
-		fault_set(f, BLX_TARGET, "%s; to overwrite it: blxapply --allow init %s", why.text,
-			  w->name);
+	if (!h->resync)
+		say_remedy(w, h, f);
 	return ACCEPT_REFUSED;
 }
