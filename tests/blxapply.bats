@@ -86,6 +86,7 @@ strace() {
 teardown() {
   cd /
   if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
+  [ -z "${TRACKED:-}" ] || blxtrack stop --force "$TRACKED" 2>/dev/null || true
   loops_done
 }
 
@@ -288,6 +289,36 @@ refused() {
 }
 
 @test "permission lifts another lineage, and the larger old image is cut" {
+@test "the refusal of an increment says how to get a full copy" {
+  local reset="'blxtrack consumer reset default DEVICE' on the source"
+  run -5 apply "$V/s2" "$IMG"
+  [[ $output == *"holds only changes; for a full copy: $reset" ]] || fail "$output"
+  replica
+  stream 2 "$V/v2" "$TWO" device=7:301 >other
+  refused other "; for a full copy: $reset and 'blxapply --allow init $IMG' here"
+  blxapply --allow init "$IMG"
+  refused other "; the permission to init waits for a full copy: $reset"
+}
+
+@test "the remedy in a refusal is never cut" {
+  local long=$PWD/$(printf 'x%.0s' {1..60})
+  replica "$long"
+  stream 2 "$V/v2" "$TWO" device=7:301 >other
+  run -5 apply other "$long"
+  has "and 'blxapply --allow init TARGET' here"
+}
+
+@test "a refusal leaves a state directory that was there" {
+  replica
+  rm "$IMG.blx/state"
+  echo leftover >"$IMG.blx/spool"
+  refused "$V/s2" "exists and is no replica"
+  [ "$(cat "$IMG.blx/spool")" = leftover ] || fail "$(ls "$IMG.blx")"
+  rm "$IMG.blx"/*
+  refused "$V/s2" "exists and is no replica"
+  [ -d "$IMG.blx" ] || fail "the directory was removed"
+}
+
   replica
   stream 7 "$V/v2" "data 0 524288" lineage=00000000-0000-4000-8000-000000000001 size=524288 base=none chain=7 >other
   refused other "wrong lineage"
@@ -347,6 +378,93 @@ refused() {
 }
 
 @test "an image that another process has locked is refused" {
+@test "an image that is attached read-only or mounted is refused in every way, first copy and restore too" {
+  local dev
+  replica
+  dev=$(losetup --read-only --find --show "$IMG")
+  printf '%s\n' "$dev" >>loops
+  refused "$V/s2" "in use: it is attached to $dev"
+  run -5 apply "$V/s2" --in-place "$IMG"
+  has "in use: it is attached to $dev"
+  blxapply --allow init "$IMG"
+  run -5 apply "$V/s1" "$IMG"
+  has "in use: it is attached to $dev"
+  rm -r "$IMG.blx"
+  run -5 apply "$V/s1" --restore "$IMG"
+  has "in use: it is attached to $dev"
+  same "$V/v1" "$IMG"
+}
+
+@test "by a clone, an image that is attached read-only is refused, too" {
+  cloning_fs btrfs
+  IMG=$PWD/mnt/img
+  replica
+  local dev
+  dev=$(losetup --read-only --find --show "$IMG")
+  printf '%s\n' "$dev" >>loops
+  refused "$V/s2" "in use: it is attached to $dev"
+  losetup -d "$dev"
+}
+
+# readonly_target COMMAND...: exit 3 with the word, and nothing made.
+readonly_target() {
+  run -3 "$@"
+  has "read-only"
+}
+
+@test "a read-only image or directory is found before anything is made" {
+  small_fs 8M
+  cp "$V/v1" mnt/img
+  mount -o remount,ro mnt
+  readonly_target apply "$V/s1" mnt/img
+  readonly_target apply "$V/s1" mnt/new
+  readonly_target apply "$V/s1" --restore mnt/img
+  readonly_target apply "$V/s1" --restore mnt/new
+  readonly_target blxapply --allow init mnt/img
+  [ "$(ls mnt)" = img ] || fail "$(ls mnt)"
+}
+
+@test "a read-only device is found before anything is made" {
+  loop_new 2M --read-only
+  readonly_target apply "$V/s1" "$DEV"
+  readonly_target apply "$V/s1" --restore "$DEV"
+  readonly_target blxapply --allow init "$DEV"
+  [ ! -e "$BLX_STATE_DIR" ] || fail "$(ls -R "$BLX_STATE_DIR")"
+}
+
+@test "a refusal by a device leaves no state directory behind" {
+  loop_new 2M
+  run -5 apply "$V/s1" "$DEV"
+  has "is no replica"
+  [ ! -e "$BLX_STATE_DIR" ] || fail "$(ls -R "$BLX_STATE_DIR")"
+}
+
+@test "a tracked device, its disk and its partitions take no stream of it, other devices do" {
+  loop_new 4M --partscan
+  local disk=$DEV
+  addpart "$disk" 1 2048 2048
+  addpart "$disk" 2 4096 2048
+  await test -b "${disk}p2"
+  blxtrack start "${disk}p1" 2>/dev/null
+  TRACKED=${disk}p1
+  blxtrack drain "$TRACKED" | blxread >s
+  local target
+  for target in "${disk}p1" "$disk"; do
+    blxapply --allow init "$target"
+    run -5 apply s "$target"
+    has "$target: is the stream's own source (/dev/${disk#/dev/}p1, tracked on this machine)"
+    rm -r "$BLX_STATE_DIR"
+    run -5 apply s --restore "$target"
+    has "the stream's own source"
+  done
+  blxapply --allow init "${disk}p2"
+  run -0 apply s "${disk}p2"
+  cmp "${disk}p1" "${disk}p2"
+  # The same numbers, but of another machine: that one's lineage is not tracked here.
+  blxtrack stop --force "$TRACKED"
+  run -0 apply s --restore "$TRACKED"
+}
+
   replica
   run -5 flock "$IMG" blxapply "$IMG" <"$V/s2"
   has "in use: another process holds a lock"
@@ -435,6 +553,13 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
 }
 
 @test "a whole stream with a gap is an error and the image stays incomplete" {
+@test "--restore: bytes after the end are an error" {
+  { cat "$V/s1"; echo; } >more
+  run -4 apply more --restore new
+  has "bytes follow the end"
+  same "$V/v1" new
+}
+
   stream 1 "$V/v1" "data 0 4096/data 8192 1040384" >gap
   run -4 apply gap "$IMG"
   has "lacks bytes 4096 to 8192"
@@ -449,6 +574,7 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
   exec 9>&-
   [[ $output == "blx-ack 1 failed code=3 why="* ]] || fail "$output"
 }
+  [[ $stderr == *"no input for 1 s" ]] || fail "$stderr"
 
 # ---- first copy, in place, limited lists
 

@@ -33,14 +33,19 @@ struct target {
 	char parent[PATH_MAX]; // directory of an image
 	char dir[PATH_MAX];    // state directory: IMAGE.blx, or by stable id below /var/lib/blx
 	bool block, exists;
-	struct blkdev dev;     // block only
-	int fd, dirfd, lockfd; // -1: not open
+	bool made, made_parent; // the state directory (and its parent) by this run
+	struct blkdev dev;      // block only
+	int fd, dirfd, lockfd;  // -1: not open
 };
 
 // Look, touch nothing.
 int target_find(struct target *t, const char *name, struct fault *f);
 // Open the state directory (MAKE: and make it if need be); dirfd stays -1 if there is none.
 int target_open_dir(struct target *t, bool make, struct fault *f);
+// Refuse what is read-only (BLX_SYSTEM); STATE: a state directory is needed, too. Changes nothing.
+int target_writable(const struct target *t, bool state, struct fault *f);
+// Refuse (BLX_TARGET) the device that the stream was read from, or one that overlaps it.
+int target_not_source(const struct target *t, const struct head *h, struct fault *f);
 // Make the state directory and hold its lock until target_close(); BLX_BUSY if another holds it.
 int target_lock(struct target *t, struct fault *f);
 // Open what exists for writing; refuse (BLX_TARGET) what is mounted, attached or locked. Sets fd
@@ -50,9 +55,9 @@ int target_open(struct target *t, struct fault *f);
 // target_publish(), after the state that knows its inode is durable.
 int target_create(struct target *t, uint64_t size, struct fault *f);
 int target_publish(struct target *t, struct fault *f);
-// Let go of everything; an empty state directory is removed.
+// Let go of everything; a state directory that this run made and left empty is removed.
 void target_close(struct target *t);
-// Is the image in use by a loop device (writable)? The fault says which.
+// Is the image in use by a loop device? The fault says which.
 int target_in_use(const struct target *t, int fd, struct fault *f);
 
 // What it looks like now (block: makes others' dirty pages count first if it is open).
@@ -75,6 +80,9 @@ struct sink {
 };
 
 int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f);
+// Regular files only: has the frame data for where no blocks are; give it blocks, content as it is.
+bool sink_lacks(const struct sink *s, const struct frame *fr);
+int sink_reserve(const struct sink *s, const struct frame *fr, struct fault *f);
 // Regular files only: make it at least SIZE bytes, or exactly.
 int sink_extend(const struct sink *s, uint64_t size, struct fault *f);
 int sink_resize(const struct sink *s, uint64_t size, struct fault *f);
@@ -115,6 +123,7 @@ struct job {
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
+	bool fills;            // the spool has data for holes of the image
 	int clone_fd;          // way_clone
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was

@@ -33,17 +33,15 @@ static int sys_line(const char *path, char *buf, size_t n)
 	return 0;
 }
 
-// A loop device that can write to this file changes it behind our back, now or later.
-static bool loop_writes(const char *name, const struct target *t, const struct stat *image)
+// A loop device on this file: a writable one changes it behind our back, a read-only one would see
+// it change, or go on showing the old one.
+static bool loop_on(const char *name, const struct target *t, const struct stat *image)
 {
-	char path[512], backing[PATH_MAX], ro[8];
+	char path[512], backing[PATH_MAX];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", name);
 	if (sys_line(path, backing, sizeof(backing)))
-		return false;
-	snprintf(path, sizeof(path), "/sys/block/%s/ro", name);
-	if (!sys_line(path, ro, sizeof(ro)) && !strcmp(ro, "1"))
 		return false;
 	if (!strcmp(backing, t->path))
 		return true;
@@ -62,7 +60,7 @@ int target_in_use(const struct target *t, int fd, struct fault *f)
 		return fault_errno(f, "%s: stat", t->path);
 	DIR *d = opendir("/sys/block");
 	while (d && !bad && (e = readdir(d)))
-		if (!strncmp(e->d_name, "loop", 4) && loop_writes(e->d_name, t, &st))
+		if (!strncmp(e->d_name, "loop", 4) && loop_on(e->d_name, t, &st))
 			bad = fault_set(f, BLX_TARGET, "%s: in use: it is attached to /dev/%s",
 					t->path, e->d_name);
 	if (d)

@@ -37,7 +37,7 @@ static const struct way *choose(const struct job *j)
 static int take_head(struct job *j, struct fault *f)
 {
 	j->h = stream_reader_head(j->in);
-	if (j->t.lockfd < 0 && job_load(j, f))
+	if (target_not_source(&j->t, j->h, f) || (j->t.lockfd < 0 && job_load(j, f)))
 		return -1;
 	if (target_open(&j->t, f))
 		return -1;

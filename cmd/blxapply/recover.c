@@ -29,7 +29,7 @@ static int apply_frames(struct job *j, struct stream_reader *in, const struct si
 	}
 }
 
-int spool_apply(struct job *j, struct fault *f)
+static int put_spool(struct job *j, struct fault *f)
 {
 	const struct sink to = {j->t.fd, j->t.block, j->t.path};
 	const char *path = j->r.intent.path;
@@ -45,9 +45,27 @@ int spool_apply(struct job *j, struct fault *f)
 		bad = apply_frames(j, in, &to, f);
 	if (!bad)
 		bad = sink_sync(&to, f);
+	int keep = errno;
 	stream_reader_free(in);
 	close(fd);
+	errno = keep;
 	return bad;
+}
+
+static int half_applied(const struct job *j, int why, struct fault *f)
+{
+	struct fault was = *f;
+
+	return fault_set(f, was.code,
+			 "%s; the image is half applied: %s, then blxapply --recover %s", was.text,
+			 why == ENOSPC || why == EDQUOT ? "make room" : "mend that", j->t.path);
+}
+
+int spool_apply(struct job *j, struct fault *f)
+{
+	int bad = put_spool(j, f);
+
+	return bad < 0 ? half_applied(j, errno, f) : bad;
 }
 
 static int finish(struct job *j, struct fault *f)
@@ -115,6 +133,19 @@ int recover(struct job *j, struct fault *f)
 	return clone ? recover_clone(j, f) : recover_spool(j, f);
 }
 
+// Died while it reserved room: only the times of the image changed.
+static int settle(struct job *j, struct fault *f)
+{
+	if (!j->r.writing || !replica_complete(&j->r))
+		return 0;
+	if (target_open(&j->t, f) || target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
+		return -1;
+	if (j->wrong[0])
+		return 0;
+	j->r.writing = false;
+	return job_save(j, f);
+}
+
 static void drop_leftovers(const struct job *j)
 {
 	unlinkat(j->t.dirfd, "clone", 0);
@@ -126,7 +157,7 @@ int job_load(struct job *j, struct fault *f)
 {
 	struct fault why;
 
-	if (target_lock(&j->t, f))
+	if (target_writable(&j->t, true, f) || target_lock(&j->t, f))
 		return -1;
 	int got = replica_load(j->t.dirfd, &j->r, &why);
 	if (got < 0 && why.code != BLX_TARGET) {
@@ -140,9 +171,11 @@ int job_load(struct job *j, struct fault *f)
 	// A first copy that died before its image had a name.
 	if (j->has_state && !j->t.exists && !r->has_floor && !r->has_partial)
 		j->has_state = false;
-	if (!j->has_state || r->intent.how == REPLICA_IDLE) {
-		drop_leftovers(j);
+	if (!j->has_state)
 		return 0;
+	if (r->intent.how == REPLICA_IDLE) {
+		drop_leftovers(j);
+		return settle(j, f);
 	}
 	int lost = recover(j, f);
 	if (lost > 0)

@@ -27,7 +27,8 @@ static int open_target(struct job *j, struct fault *f)
 {
 	struct target *t = &j->t;
 
-	if (refuse_replica(t, f) || target_open(t, f))
+	if (refuse_replica(t, f) || target_not_source(t, j->h, f) || target_writable(t, false, f) ||
+	    target_open(t, f))
 		return -1;
 	if (!t->exists) {
 		t->fd = open(t->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -129,5 +130,8 @@ int restore(struct job *j, struct fault *f)
 		return -1;
 	if (!j->t.block && file_sync_dir(j->t.parent))
 		return fault_errno(f, "%s: fsync", j->t.parent);
+	if (!stream_reader_at_eof(j->in))
+		return fault_set(f, BLX_CORRUPT,
+				 "bytes follow the end of the stream; %s is restored", j->t.path);
 	return 0;
 }

@@ -149,10 +149,11 @@ int target_find(struct target *t, const char *name, struct fault *f)
 			 S_ISDIR(st.st_mode) ? "a directory" : "a special file");
 }
 
-static int make_dir(const char *path, const char *parent, struct fault *f)
+static int make_dir(const char *path, const char *parent, bool *made, struct fault *f)
 {
 	if (mkdir(path, 0700))
 		return errno == EEXIST ? 0 : fault_errno(f, "%s: mkdir", path);
+	*made = true;
 	if (file_sync_dir(parent))
 		return fault_errno(f, "%s: fsync", parent);
 	return 0;
@@ -160,9 +161,9 @@ static int make_dir(const char *path, const char *parent, struct fault *f)
 
 int target_open_dir(struct target *t, bool make, struct fault *f)
 {
-	if (make && t->block && make_dir(t->parent, "/", f))
+	if (make && t->block && make_dir(t->parent, "/", &t->made_parent, f))
 		return -1;
-	if (make && make_dir(t->dir, t->parent, f))
+	if (make && make_dir(t->dir, t->parent, &t->made, f))
 		return -1;
 	t->dirfd = open(t->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (t->dirfd < 0 && (make || errno != ENOENT))
@@ -216,10 +217,11 @@ static bool holds(int dirfd, const char *name)
 
 void target_close(struct target *t)
 {
-	if (t->lockfd >= 0 && !holds(t->dirfd, "state") && !holds(t->dirfd, "allow")) {
+	if (t->made && t->lockfd >= 0 && !holds(t->dirfd, "state") && !holds(t->dirfd, "allow")) {
 		unlinkat(t->dirfd, "new", 0);
 		unlinkat(t->dirfd, "lock", 0);
-		rmdir(t->dir);
+		if (!rmdir(t->dir) && t->made_parent)
+			rmdir(t->parent);
 	}
 	int *fds[] = {&t->fd, &t->lockfd, &t->dirfd};
 	for (size_t i = 0; i < 3; i++) {
@@ -238,7 +240,7 @@ int target_allow(struct target *t, const char *kind, struct fault *f)
 	if (!t->exists && stat(t->dir, &st))
 		return fault_set(f, BLX_TARGET,
 				 "%s: does not exist; a first copy needs no permission", t->path);
-	if (target_open_dir(t, true, f))
+	if (target_writable(t, true, f) || target_open_dir(t, true, f))
 		return -1;
 	if (file_replace(t->dirfd, "allow", kind, strlen(kind)))
 		return fault_errno(f, "%s/allow: write", t->dir);

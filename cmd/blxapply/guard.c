@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Targets that must not be written to, found before anything is: what is read-only, and the very
+// device that the stream comes from.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "apply.h"
+#include "file.h"
+
+enum { RECORD_MAX = 64 * 1024 };
+
+static int device_writable(const struct target *t, struct fault *f)
+{
+	int ro = 0, fd = open(t->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fault_errno(f, "%s: open", t->path);
+	int bad = ioctl(fd, BLKROGET, &ro) ? fault_errno(f, "%s: BLKROGET", t->path) : 0;
+	close(fd);
+	return !bad && ro ? fault_set(f, BLX_SYSTEM, "%s: read-only", t->path) : bad;
+}
+
+static int writable(const char *path, int mode, struct fault *f)
+{
+	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) ? fault_errno(f, "%s: read-only", path)
+							   : 0;
+}
+
+int target_writable(const struct target *t, bool state, struct fault *f)
+{
+	if (t->block)
+		return device_writable(t, f);
+	if (t->exists && writable(t->path, W_OK, f))
+		return -1;
+	if (t->exists && !state)
+		return 0;
+	return writable(state && !access(t->dir, F_OK) ? t->dir : t->parent, W_OK | X_OK, f);
+}
+
+// Numbers alone do not tell: the same disk of another machine often has the same ones. That this
+// machine's tracker has the lineage does: its record of the device is in a tmpfs, gone with the
+// boot.
+static bool tracked_here(const struct head *h)
+{
+	char path[64], want[UUID_TEXT + 16], lineage[UUID_TEXT];
+	char *text;
+	size_t n;
+
+	uuid_format(&h->lineage, lineage);
+	snprintf(path, sizeof(path), "/run/blx/%u:%u/state", h->major, h->minor);
+	snprintf(want, sizeof(want), "lineage: %s\n", lineage);
+	if (file_read(AT_FDCWD, path, RECORD_MAX, &text, &n))
+		return false;
+	bool yes = strstr(text, want);
+	free(text);
+	return yes;
+}
+
+static bool overlap(const struct blkdev *a, const struct blkdev *b)
+{
+	return a->disk_major == b->disk_major && a->disk_minor == b->disk_minor &&
+	       a->start < b->start + b->size && b->start < a->start + a->size;
+}
+
+int target_not_source(const struct target *t, const struct head *h, struct fault *f)
+{
+	struct blkdev source;
+	struct fault ignored;
+
+	if (!t->block || h->anonymous || (h->diskseq && h->diskseq != t->dev.diskseq) ||
+	    blkdev_identify_number(h->major, h->minor, &source, &ignored) ||
+	    !overlap(&source, &t->dev) || !tracked_here(h))
+		return 0;
+	return fault_set(f, BLX_TARGET,
+			 "%s: is the stream's own source (/dev/%s, tracked on this machine)",
+			 t->path, source.name);
+}
