@@ -70,7 +70,9 @@ struct replica {
 	struct token partial;
 	uint64_t partial_upto;
 
-	bool writing; // bytes are being written in place: times of the image say nothing
+	// Bytes are being written in place, or room is being reserved: times of the image say
+	// nothing.
+	bool writing;
 	struct replica_intent intent;
 	struct replica_image image;
 };

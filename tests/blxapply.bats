@@ -43,9 +43,9 @@ stream() {
 }
 
 WHOLE="data 0 524288/zero 524288 131072/data 655360 393216"
-TWO="data 4096 8192/zero 65536 65536/data 1048064 512"
+TWO="data 4096 8192/zero 65536 65536/data 532480 8192/data 1048064 512" # 532480 is a hole of v1
 THREE="data 8192 4096/data 262144 8192"
-ONE_TO_THREE="data 4096 8192/zero 65536 65536/data 262144 8192/data 1048064 512"
+ONE_TO_THREE="data 4096 8192/zero 65536 65536/data 262144 8192/data 532480 8192/data 1048064 512"
 
 # into FILE OFFSET LENGTH: random bytes there
 into() {
@@ -60,6 +60,7 @@ setup_file() {
   cp v1 v2
   into v2 4096 8192
   dd if=/dev/zero of=v2 bs=1024 seek=64 count=64 conv=notrunc status=none
+  into v2 532480 8192
   into v2 1048064 512
   cp v2 v3
   into v3 8192 4096
@@ -85,8 +86,8 @@ strace() {
 
 teardown() {
   cd /
-  if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
   [ -z "${TRACKED:-}" ] || blxtrack stop --force "$TRACKED" 2>/dev/null || true
+  if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
   loops_done
 }
 
@@ -171,7 +172,7 @@ done_ack() {
   replica
   [ "$(du -k "$IMG" | cut -f1)" -le 900 ] || fail "no hole after the first copy"
   apply "$V/s2" "$IMG"
-  [ "$(du -k "$IMG" | cut -f1)" -le 836 ] || fail "no hole after the increment: $(du -k "$IMG")"
+  [ "$(du -k "$IMG" | cut -f1)" -le 844 ] || fail "no hole after the increment: $(du -k "$IMG")"
 }
 
 @test "an empty epoch certifies its base as consistent, the next change ends that" {
@@ -288,7 +289,6 @@ refused() {
   [ -e "$IMG.blx/allow" ] || fail "the permission was used up by a stream of another kind"
 }
 
-@test "permission lifts another lineage, and the larger old image is cut" {
 @test "the refusal of an increment says how to get a full copy" {
   local reset="'blxtrack consumer reset default DEVICE' on the source"
   run -5 apply "$V/s2" "$IMG"

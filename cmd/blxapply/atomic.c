@@ -99,6 +99,7 @@ static int spool_begin(struct job *j, struct fault *f)
 	j->spool_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (j->spool_fd < 0)
 		return fault_errno(f, "%s: create", path);
+	j->fills = false;
 	j->spool = stream_writer_new(j->spool_fd);
 	if (!j->spool || stream_write_head(j->spool, j->h))
 		return spool_failed(j, f);
@@ -113,6 +114,45 @@ static void spool_close(struct job *j)
 	j->spool_fd = -1;
 }
 
+static int reserve_frames(const struct job *j, const char *path, struct fault *f)
+{
+	struct frame fr;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stream_reader *in = fd < 0 ? NULL : stream_reader_new(fd);
+	int got = in ? 1 : fault_errno(f, "%s", path);
+
+	while (got > 0 && (got = stream_read(in, &fr, f)) > 0)
+		if (sink_lacks(&j->to, &fr) && sink_reserve(&j->to, &fr, f))
+			got = -1;
+	stream_reader_free(in);
+	if (fd >= 0)
+		close(fd);
+	return got < 0 ? -1 : sink_sync(&j->to, f);
+}
+
+// Room in the image for what the spool has for its holes, before the intent: a full file system
+// must not leave a mixture. That changes the times of the image, but not its content, so the record
+// says first not to look at them.
+static int reserve(struct job *j, const char *path, struct fault *f)
+{
+	struct fault ignored;
+
+	j->r.writing = true;
+	if (replica_save(j->t.dirfd, &j->r, f))
+		return -1;
+	if (!reserve_frames(j, path, f))
+		return 0;
+	j->r.writing = false;
+	// If this fails too, the record still says not to look.
+	if (!sink_sync(&j->to, &ignored))
+		job_save(j, &ignored);
+	struct fault why = *f;
+	return fault_set(f, why.code, "%s; the image is as it was%s", why.text,
+			 j->o->spool ? ""
+				     : " (the spool takes room beside it: --spool elsewhere, "
+				       "or --in-place)");
+}
+
 static int spool_commit(struct job *j, struct fault *f)
 {
 	char path[REPLICA_PATH_MAX], dir[REPLICA_PATH_MAX];
@@ -125,11 +165,18 @@ static int spool_commit(struct job *j, struct fault *f)
 	if (file_sync_dir(dirname(dir)))
 		return spool_failed(j, f);
 	spool_close(j);
+	if (j->fills && reserve(j, path, f)) {
+		unlink(path);
+		return -1;
+	}
 	replica_intend(&j->r, j->h, REPLICA_SPOOL);
 	strcpy(j->r.intent.path, path);
-	if (replica_save(j->t.dirfd, &j->r, f) || spool_apply(j, f))
+	if (replica_save(j->t.dirfd, &j->r, f))
 		return -1;
-	if (job_finish(j, f))
+	int bad = spool_apply(j, f);
+	if (bad > 0)
+		return fault_set(f, BLX_SYSTEM, "%s: damaged behind our back", path);
+	if (bad || job_finish(j, f))
 		return -1;
 	unlink(path);
 	return 0;
@@ -152,6 +199,7 @@ static int atomic_frame(struct job *j, const struct frame *fr, struct fault *f)
 		return -1;
 	if (j->clone_fd >= 0)
 		return sink_frame(&j->to, fr, f);
+	j->fills = j->fills || (!j->t.block && sink_lacks(&j->to, fr));
 	return stream_write_frame(j->spool, fr, NULL) ? spool_failed(j, f) : 0;
 }
 

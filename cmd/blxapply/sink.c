@@ -75,6 +75,24 @@ int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f)
 	return zero_file(s, fr->offset, fr->length, f);
 }
 
+bool sink_lacks(const struct sink *s, const struct frame *fr)
+{
+	if (fr->type != FRAME_DATA)
+		return false;
+	off_t hole = lseek(s->fd, (off_t)fr->offset, SEEK_HOLE);
+	return hole < 0 || (uint64_t)hole < fr->offset + fr->length;
+}
+
+int sink_reserve(const struct sink *s, const struct frame *fr, struct fault *f)
+{
+	while (fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (off_t)fr->offset, (off_t)fr->length))
+		if (errno == EOPNOTSUPP || errno == ENOSYS)
+			return 0;
+		else if (errno != EINTR)
+			return failed(s, "reserve room", fr->offset, f);
+	return 0;
+}
+
 int sink_resize(const struct sink *s, uint64_t size, struct fault *f)
 {
 	return ftruncate(s->fd, (off_t)size) ? failed(s, "set the size", size, f) : 0;
