@@ -319,6 +319,7 @@ refused() {
   [ -d "$IMG.blx" ] || fail "the directory was removed"
 }
 
+@test "permission lifts another lineage, and the larger old image is cut" {
   replica
   stream 7 "$V/v2" "data 0 524288" lineage=00000000-0000-4000-8000-000000000001 size=524288 base=none chain=7 >other
   refused other "wrong lineage"
@@ -377,7 +378,6 @@ refused() {
   refused "$V/s2" "mtime differs"
 }
 
-@test "an image that another process has locked is refused" {
 @test "an image that is attached read-only or mounted is refused in every way, first copy and restore too" {
   local dev
   replica
@@ -465,6 +465,7 @@ readonly_target() {
   run -0 apply s --restore "$TRACKED"
 }
 
+@test "an image that another process has locked is refused" {
   replica
   run -5 flock "$IMG" blxapply "$IMG" <"$V/s2"
   has "in use: another process holds a lock"
@@ -520,7 +521,7 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
   replica
   local n total
   total=$(stat -c %s "$V/s2")
-  for ((n = 0; n < total; n += 199)); do
+  for ((n = 0; n < total - 64; n += 199)); do # END has 64 bytes
     head -c "$n" "$V/s2" >cut
     run -4 apply cut "$IMG"
     same "$V/v1" "$IMG"
@@ -552,7 +553,6 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
   has "bytes follow the end"
 }
 
-@test "a whole stream with a gap is an error and the image stays incomplete" {
 @test "--restore: bytes after the end are an error" {
   { cat "$V/s1"; echo; } >more
   run -4 apply more --restore new
@@ -560,6 +560,7 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
   same "$V/v1" new
 }
 
+@test "a whole stream with a gap is an error and the image stays incomplete" {
   stream 1 "$V/v1" "data 0 4096/data 8192 1040384" >gap
   run -4 apply gap "$IMG"
   has "lacks bytes 4096 to 8192"
@@ -573,8 +574,8 @@ sys.exit(subprocess.run(["blxapply", sys.argv[1]], stdin=open(sys.argv[2])).retu
   run -3 --separate-stderr timeout 20 blxapply --ack --timeout 1 "$IMG" <pipe
   exec 9>&-
   [[ $output == "blx-ack 1 failed code=3 why="* ]] || fail "$output"
-}
   [[ $stderr == *"no input for 1 s" ]] || fail "$stderr"
+}
 
 # ---- first copy, in place, limited lists
 
@@ -584,7 +585,7 @@ half() {
   run -3 apply half --ack "$IMG"
 }
 
-REST="data 4096 8192/zero 65536 65536/zero 524288 131072/data 655360 393216"
+REST="data 4096 8192/zero 65536 65536/zero 524288 8192/data 532480 8192/zero 540672 114688/data 655360 393216"
 
 @test "a cut first copy acks how far it came and goes on there" {
   half
@@ -746,6 +747,77 @@ small_fs() {
   same "$V/v1" "$IMG"
   [ -z "$(ls mnt)" ] || fail "the spool was left: $(ls mnt)"
   run -0 apply "$V/s2" "$IMG"
+  same "$V/v2" "$IMG"
+}
+
+# A sparse replica of 16M in a file system of 10M, an increment that fits once but not twice.
+tight() {
+  small_fs 10M
+  IMG=$PWD/mnt/img
+  truncate -s 16M big
+  stream 1 big "data 0 4096/zero 4096 16773120" size=16777216 >b1
+  apply b1 "$IMG"
+  cp big big2
+  into big2 4194304 7340032
+  stream 2 big2 "data 4194304 7340032" size=16777216 >b2
+}
+
+@test "a file system that has no room for image and spool leaves the image as it was" {
+  tight
+  cp "$IMG" before
+  run -3 --separate-stderr apply b2 --ack "$IMG"
+  [[ $stderr == *"$IMG: reserve room at "*"No space left on device; the image is as it was"*"--in-place"* ]] || fail "$stderr"
+  [[ $output == "blx-ack 1 failed lineage="*" code=3 why="* ]] || fail "$output"
+  same before "$IMG"
+  [ "$(ls mnt/img.blx)" = "$(printf 'lock\nstate')" ] || fail "left: $(ls mnt/img.blx)"
+  run -0 blxapply --status "$IMG"
+  has "state:      complete"
+  # It still sees that another writes to it.
+  cp -p "$IMG" keep
+  touch -d '1 hour ago' "$IMG"
+  refused b2 "mtime differs"
+}
+
+@test "after there was no room the same stream goes in with the spool elsewhere" {
+  tight
+  run -3 apply b2 "$IMG"
+  run -0 apply b2 --ack --spool "$PWD" "$IMG"
+  [ "$output" = "$(done_ack 2)" ] || fail "$output"
+  same big2 "$IMG"
+}
+
+@test "killed while it reserves room: the image is as it was, and no change is missed afterwards" {
+  tight
+  cp "$IMG" before
+  kill_at fallocate 2 b2 "$IMG"
+  [ "$KILLED" = 137 ] || fail "not killed"
+  same before "$IMG"
+  run -0 blxapply --recover "$IMG"
+  touch -d '1 hour ago' "$IMG"
+  refused b2 "mtime differs"
+}
+
+@test "an image without holes has nothing reserved" {
+  replica
+  run -0 strace -qq -o trace -e trace=fallocate blxapply "$IMG" <"$V/s2"
+  grep -q 'KEEP_SIZE, 532480, 8192' trace || fail "nothing was reserved: $(cat trace)"
+  run -0 strace -qq -o trace -e trace=fallocate blxapply "$IMG" <"$V/s3"
+  [ ! -s trace ] || fail "$(cat trace)"
+}
+
+@test "a file system that cannot reserve room is no reason to fail" {
+  replica
+  run -0 strace -qq -o /dev/null -e trace=fallocate -e inject=fallocate:error=EOPNOTSUPP blxapply "$IMG" <"$V/s2"
+  same "$V/v2" "$IMG"
+}
+
+@test "a spool that cannot be applied says that the image is half applied, and what to do" {
+  replica
+  run -3 strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:error=ENOSPC:when=2 blxapply "$IMG" <"$V/s2"
+  has "No space left on device; the image is half applied: make room, then blxapply --recover $IMG"
+  run -3 strace -qq -o /dev/null -e trace=pwrite64 -e inject=pwrite64:error=EIO:when=1 blxapply --recover "$IMG"
+  has "Input/output error; the image is half applied: mend that, then blxapply --recover $IMG"
+  run -0 blxapply --recover "$IMG"
   same "$V/v2" "$IMG"
 }
 
@@ -1128,6 +1200,20 @@ fsync_fails() {
   [ "$output" = "$(done_ack 2)" ] || fail "$output"
 }
 
+@test "--recover of an incomplete replica is exit 1 and says why" {
+  half
+  run -1 blxapply --recover "$IMG"
+  has "incomplete: the first copy was not finished"
+  rm -r "$IMG" "$IMG.blx"
+  replica
+  { head_of 2 && printf 'data 4096 8192\nabort 3 cable\n'; } | mkstream "$V/v2" >cut
+  run -3 apply cut --in-place "$IMG"
+  run -1 blxapply --recover "$IMG"
+  has "incomplete: an epoch was begun in place and not finished"
+  apply "$V/s13" "$IMG"
+  run -0 blxapply --recover "$IMG"
+}
+
 @test "--status of a changed image, and of none, is exit 5" {
   replica
   touch -d '1 hour ago' "$IMG"
@@ -1155,6 +1241,12 @@ fsync_fails() {
   run -2 blxapply --timeout 0 img
   has "no time"
   run -2 blxapply --frobnicate img
+  [ "$output" = "blxapply: unrecognized option '--frobnicate'
+Try 'blxapply --help'." ] || fail "$output"
+  run -2 blxapply --spool
+  [ "$output" = "blxapply: option '--spool' requires an argument
+Try 'blxapply --help'." ] || fail "$output"
+  run -2 blxapply -V
   run -0 blxapply --help
   has "--in-place"
   run -0 blxapply --version
@@ -1164,6 +1256,14 @@ fsync_fails() {
 @test "a stream from a terminal is refused" {
   run -2 script -qec "blxapply $IMG" /dev/null </dev/null
   has "not a terminal"
+}
+
+@test "on a terminal a refusal at once draws no progress, a first copy does" {
+  run -5 script -qec "blxapply $IMG <$V/s2" /dev/null
+  has "holds only changes"
+  [[ $output != *B/s* ]] || fail "$output"
+  run -0 script -qec "blxapply $IMG <$V/s1" /dev/null
+  has "/s"
 }
 
 @test "a full standard output is an error" {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxapply: apply a block stream to an image or a block device; all of an epoch, or nothing.
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +33,9 @@ static const char USAGE[] =
 	"  -R, --restore       write a whole stream onto TARGET and keep no state\n"
 	"  -P, --progress      show progress even if standard error is no terminal\n"
 	"  -h, --help          this text\n"
-	"  -V, --version       version\n";
+	"      --version       version\n";
+
+enum { VERSION = 256 }; // has no letter
 
 static const struct option LONG[] = {
 	{"ack", no_argument, NULL, 'a'},
@@ -48,7 +49,7 @@ static const struct option LONG[] = {
 	{"restore", no_argument, NULL, 'R'},
 	{"progress", no_argument, NULL, 'P'},
 	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
+	{"version", no_argument, NULL, VERSION},
 	{NULL, 0, NULL, 0},
 };
 
@@ -113,7 +114,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.timeout_ms = -1};
-	while ((c = getopt_long(argc, argv, "aA:iS:t:sjrRPhV", LONG, NULL)) != -1) {
+	while ((c = getopt_or_die(argc, argv, "aA:iS:t:sjrRPh", LONG)) != -1) {
 		switch (c) {
 		case 'a':
 			o->ack = true;
@@ -147,12 +148,10 @@ static void parse_options(struct options *o, int argc, char **argv)
 			break;
 		case 'h':
 			help();
-		case 'V':
+		case VERSION:
 			print_version();
 			close_stdout();
 			exit(BLX_OK);
-		default:
-			die_usage("unknown option or missing argument");
 		}
 	}
 	if (optind == argc)
@@ -173,8 +172,18 @@ static int read_stream(struct job *j, struct fault *f)
 	stream_reader_watch(j->in, o->ack ? STDOUT_FILENO : -1, o->timeout_ms);
 	progress_init(&j->progress, o->progress, 0);
 	int bad = o->restore ? restore(j, f) : receive(j, f);
-	progress_end(&j->progress);
+	if (j->progress.done)
+		progress_end(&j->progress);
 	return bad;
+}
+
+static int say_incomplete(const struct job *j, struct fault *f)
+{
+	const char *what = j->r.has_floor ? "an epoch was begun in place and not finished"
+					  : "the first copy was not finished";
+
+	return fault_set(f, BLX_DIFFERS, "%s: incomplete: %s; the source's next stream goes on",
+			 j->t.path, what);
 }
 
 static int recover_now(struct job *j, struct fault *f)
@@ -189,9 +198,7 @@ static int recover_now(struct job *j, struct fault *f)
 		return -1;
 	if (j->wrong[0])
 		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
-	if (was.intent.how == REPLICA_SPOOL && !replica_complete(&j->r))
-		return fault_set(f, BLX_DIFFERS, "%s: incomplete until the next epoch", j->t.path);
-	return 0;
+	return replica_complete(&j->r) ? 0 : say_incomplete(j, f);
 }
 
 static int run(struct job *j, enum blx_exit *code, struct fault *f)

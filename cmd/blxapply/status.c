@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apply.h"
+#include "json.h"
 
 static bool same(const struct replica *a, const struct replica *b)
 {
@@ -91,17 +92,12 @@ static void print_text(const struct job *j)
 		       (unsigned long long)r->intent.epoch);
 }
 
-static void json_string(const char *key, const char *s)
+static void json_pair(const char *key, const char *value)
 {
-	printf("\"%s\":\"", key);
-	for (; *s; s++)
-		if (*s == '"' || *s == '\\')
-			printf("\\%c", *s);
-		else if ((unsigned char)*s < 0x20)
-			printf("\\u%04x", (unsigned int)(unsigned char)*s);
-		else
-			putchar(*s);
-	printf("\",");
+	json_string(stdout, key);
+	putchar(':');
+	json_string(stdout, value);
+	putchar(',');
 }
 
 static void print_json(const struct job *j)
@@ -110,18 +106,18 @@ static void print_json(const struct job *j)
 	char text[UUID_TEXT];
 
 	putchar('{');
-	json_string("target", j->t.path);
-	json_string("state", condition(j));
+	json_pair("target", j->t.path);
+	json_pair("state", condition(j));
 	if (j->wrong[0])
-		json_string("why", j->wrong);
+		json_pair("why", j->wrong);
 	uuid_format(&r->lineage, text);
-	json_string("lineage", text);
+	json_pair("lineage", text);
 	printf("\"device\":\"%u:%u\",", r->major, r->minor);
-	json_string("consumer", r->consumer);
-	json_string("label", r->label);
+	json_pair("consumer", r->consumer);
+	json_pair("label", r->label);
 	if (r->has_floor) {
 		token_format(&r->floor, text);
-		json_string("token", text);
+		json_pair("token", text);
 		printf("\"epoch\":%llu,\"age\":%lld,", (unsigned long long)r->epoch, age(r));
 	}
 	if (r->has_partial) {
