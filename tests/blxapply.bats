@@ -301,7 +301,8 @@ refused() {
 }
 
 @test "the remedy in a refusal is never cut" {
-  local long=$PWD/$(printf 'x%.0s' {1..60})
+  local long
+  long=$PWD/$(printf 'x%.0s' {1..60})
   replica "$long"
   stream 2 "$V/v2" "$TWO" device=7:301 >other
   run -5 apply other "$long"
@@ -750,9 +751,8 @@ small_fs() {
   same "$V/v2" "$IMG"
 }
 
-# A sparse replica of 16M in a file system of 10M, an increment that fits once but not twice.
+# A sparse replica of 16M in a file system of 10M on mnt, an increment that fits once but not twice.
 tight() {
-  small_fs 10M
   IMG=$PWD/mnt/img
   truncate -s 16M big
   stream 1 big "data 0 4096/zero 4096 16773120" size=16777216 >b1
@@ -763,6 +763,7 @@ tight() {
 }
 
 @test "a file system that has no room for image and spool leaves the image as it was" {
+  small_fs 10M
   tight
   cp "$IMG" before
   run -3 --separate-stderr apply b2 --ack "$IMG"
@@ -778,7 +779,25 @@ tight() {
   refused b2 "mtime differs"
 }
 
+@test "on ext4, where a failed reservation keeps what it got, no change is missed afterwards either" {
+  truncate -s 14M fs
+  mkfs.ext4 -q -m 0 -O ^has_journal fs
+  mkdir mnt
+  mount -o loop fs mnt
+  tight
+  cp "$IMG" before
+  local _
+  for _ in 1 2; do
+    run -3 apply b2 "$IMG"
+    has "No space left on device"
+    same before "$IMG"
+  done
+  touch -d '1 hour ago' "$IMG"
+  refused b2 "mtime differs"
+}
+
 @test "after there was no room the same stream goes in with the spool elsewhere" {
+  small_fs 10M
   tight
   run -3 apply b2 "$IMG"
   run -0 apply b2 --ack --spool "$PWD" "$IMG"
@@ -787,6 +806,7 @@ tight() {
 }
 
 @test "killed while it reserves room: the image is as it was, and no change is missed afterwards" {
+  small_fs 10M
   tight
   cp "$IMG" before
   kill_at fallocate 2 b2 "$IMG"

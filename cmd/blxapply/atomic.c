@@ -138,12 +138,11 @@ static int reserve(struct job *j, const char *path, struct fault *f)
 	struct fault ignored;
 
 	j->r.writing = true;
-	if (replica_save(j->t.dirfd, &j->r, f))
-		return -1;
-	if (!reserve_frames(j, path, f))
+	if (!replica_save(j->t.dirfd, &j->r, f) && !reserve_frames(j, path, f))
 		return 0;
 	j->r.writing = false;
-	// If this fails too, the record still says not to look.
+	// First, for the record needs a block. If it fails too, it still says not to look.
+	unlink(path);
 	if (!sink_sync(&j->to, &ignored))
 		job_save(j, &ignored);
 	struct fault why = *f;
@@ -165,10 +164,8 @@ static int spool_commit(struct job *j, struct fault *f)
 	if (file_sync_dir(dirname(dir)))
 		return spool_failed(j, f);
 	spool_close(j);
-	if (j->fills && reserve(j, path, f)) {
-		unlink(path);
+	if (j->fills && reserve(j, path, f))
 		return -1;
-	}
 	replica_intend(&j->r, j->h, REPLICA_SPOOL);
 	strcpy(j->r.intent.path, path);
 	if (replica_save(j->t.dirfd, &j->r, f))
