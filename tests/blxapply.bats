@@ -786,12 +786,9 @@ tight() {
   mount -o loop fs mnt
   tight
   cp "$IMG" before
-  local _
-  for _ in 1 2; do
-    run -3 apply b2 "$IMG"
-    has "No space left on device"
-    same before "$IMG"
-  done
+  run -3 apply b2 "$IMG"
+  has "No space left on device; the image is as it was"
+  same before "$IMG"
   touch -d '1 hour ago' "$IMG"
   refused b2 "mtime differs"
 }
