@@ -220,15 +220,18 @@ listed() {
   loop_new 8M
   losetup -d "$DEV"
   sed -i '$d' "$BATS_TEST_TMPDIR/loops"
-  [ -e /dev/loop1300 ] || mknod /dev/loop1300 b 7 1300
-  losetup /dev/loop1300 "$FILE"
-  DEV=/dev/loop1300
+  # the first that nobody has
+  for minor in $(seq 300 400); do
+    DEV=/dev/loop$minor
+    [ -e "$DEV" ] || mknod "$DEV" b 7 "$minor"
+    ! losetup "$DEV" "$FILE" 2>/dev/null || break
+  done
   echo "$DEV" >>"$BATS_TEST_TMPDIR/loops"
   track "$DEV"
   blxtrack consumer add --now t "$DEV"
   "$RECORD" write "$DEV" "$LOG" 20 7
   blxtrack drain -c t "$DEV" >"$LIST"
-  [ "$(value device)" = 7:1300 ]
+  [ "$(value device)" = "7:$minor" ]
   "$RECORD" compare "$LIST" "$LOG" 4096 $((8 << 20))
 }
 
@@ -467,7 +470,7 @@ listed() {
     "$RECORD" one "$DEV" "$LOG" $((i * 8192)) 512
     blxtrack drain -c t "$DEV" >"$LIST"
   done
-  run -0 find "/run/blx/$number" -name 'delta.0*'
+  run -0 find "/run/blx/$number" -name 'delta.[0-9]*'
   [ "${#lines[@]}" -le 64 ]
   "$RECORD" compare "$LIST" "$LOG" 4096 $((8 << 20))
   # base, then every epoch's token
@@ -475,7 +478,7 @@ listed() {
   ack done | blxtrack commit -c t "$DEV"
   blxtrack drain -c t "$DEV" >"$LIST"
   ack done | blxtrack commit -c t "$DEV"
-  run -0 find "/run/blx/$number" -name 'delta.0*'
+  run -0 find "/run/blx/$number" -name 'delta.[0-9]*'
   [ "${#lines[@]}" = 0 ]
 }
 
@@ -635,7 +638,7 @@ P
   number=$(cat "/sys/block/${DEV##*/}/dev")
   "$RECORD" one "$DEV" "$LOG" 0 4096
   blxtrack drain -c t "$DEV" >"$LIST"
-  delta=$(find "/run/blx/$number" -name 'delta.0*' | tail -1)
+  delta=$(find "/run/blx/$number" -name 'delta.[0-9]*' | tail -1)
   truncate -s 100 "$delta"
   run -6 --separate-stderr blxtrack drain -c t "$DEV"
   [ -z "$output" ]

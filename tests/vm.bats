@@ -4,7 +4,7 @@
 load lib
 
 VM=$BATS_TEST_DIRNAME/vm
-KERNELS=${BUILD:-$TOP/build}/vm
+KERNELS=${BLX_BUILD:-$TOP/build}/vm
 
 setup() {
   [ "$(uname -m)" = x86_64 ] || skip "Debian's amd64 kernels want an x86_64 machine"
@@ -16,6 +16,8 @@ setup() {
 in_vm() {
   local d kernel=$KERNELS/$1
   mkdir -p "$KERNELS"
+  [ -s "$kernel/release" ] || [ -n "$(apt-cache policy "$1")" ] || apt-get -qq update
+  [ -s "$kernel/release" ] || [ -n "$(apt-cache policy "$1")" ] || skip "no package $1 to be had"
   timeout 300 "$VM/kernel" "$1" "$kernel"
   for d in v n s; do
     truncate -s 320M "$BATS_TEST_TMPDIR/$d.img"

@@ -114,7 +114,7 @@ int consumer_all(const struct tracked *t, struct consumer **all, size_t *n, stru
 	*n = 0;
 	if (!d)
 		return fault_errno(f, "%s: list consumers", t->dev.name);
-	while (!bad && (e = readdir(d))) {
+	for (errno = 0; !bad && (e = readdir(d)); errno = 0) {
 		const char *name = e->d_name + sizeof(PREFIX) - 1;
 		if (strncmp(e->d_name, PREFIX, sizeof(PREFIX) - 1))
 			continue;
@@ -130,6 +130,8 @@ int consumer_all(const struct tracked *t, struct consumer **all, size_t *n, stru
 		bad = consumer_load(t, name, &(*all)[*n], f);
 		*n += !bad;
 	}
+	if (!bad && errno)
+		bad = fault_errno(f, "%s: list consumers", t->dev.name);
 	closedir(d);
 	if (bad) {
 		free(*all);

@@ -12,14 +12,16 @@
 #include "bytes.h"
 #include "delta.h"
 #include "io.h"
+#include "num.h"
 
 #define MAGIC "BLXDELT1"
-#define TEMPORARY "delta.new"
+#define PREFIX "delta."
+#define TEMPORARY PREFIX "new"
 enum { PAGE = 4096, STAMP = 40, STAMPS_MAX = 1 << 22 };
 
 static void file_name(char *buf, size_t n, uint64_t epoch)
 {
-	snprintf(buf, n, "delta.%020" PRIu64, epoch);
+	snprintf(buf, n, PREFIX "%" PRIu64, epoch);
 }
 
 static uint64_t stamps_at(uint64_t words)
@@ -184,30 +186,33 @@ static int list_numbers(const struct tracked *t, uint64_t **numbers, size_t *n, 
 	int fd = openat(t->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
-	uint64_t v;
-	int len;
+	uint64_t v, *p;
+	int bad = 0;
 
 	*numbers = NULL;
 	*n = 0;
 	if (!d)
 		return fault_errno(f, "%s: list deltas", t->dev.name);
-	while ((e = readdir(d))) {
-		if (sscanf(e->d_name, "delta.%20" SCNu64 "%n", &v, &len) != 1 || e->d_name[len] ||
-		    len != 26)
+	for (errno = 0; !bad && (e = readdir(d)); errno = 0) {
+		if (strncmp(e->d_name, PREFIX, sizeof(PREFIX) - 1) ||
+		    num_u64(e->d_name + sizeof(PREFIX) - 1, &v))
 			continue;
-		uint64_t *p = realloc(*numbers, (*n + 1) * sizeof(*p));
-		if (!p) {
-			free(*numbers);
-			closedir(d);
-			return fault_errno(f, "%s: list deltas", t->dev.name);
+		if (!(p = realloc(*numbers, (*n + 1) * sizeof(*p)))) {
+			bad = fault_errno(f, "%s: list deltas", t->dev.name);
+			break;
 		}
 		*numbers = p;
 		p[(*n)++] = v;
 	}
+	// a delta that is overlooked would be a shorter list
+	if (!bad && errno)
+		bad = fault_errno(f, "%s: list deltas", t->dev.name);
 	closedir(d);
-	if (*n)
+	if (bad)
+		free(*numbers);
+	else if (*n)
 		qsort(*numbers, *n, sizeof(**numbers), by_number);
-	return 0;
+	return bad;
 }
 
 int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "flip.h"
+#include "num.h"
 
 enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000 };
 
@@ -85,18 +86,20 @@ struct accounted {
 
 static int read_stat(const struct blkdev *d, struct accounted *a, struct fault *f)
 {
-	char text[512];
-	unsigned long long v[14] = {0};
+	enum { WRITTEN = 6, DISCARDED = 13, FIELDS }; // from 0; sectors; discards since 4.18
+	char text[512], *rest = text, *word;
+	uint64_t v[FIELDS] = {0};
+	int n = 0;
 
 	if (blkdev_attr(d, "stat", text, sizeof(text)))
 		return fault_errno(f, "%s: stat", d->disk_name);
-	int n = sscanf(text,
-		       "%llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu %llu",
-		       &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &v[9], &v[10],
-		       &v[11], &v[12], &v[13]);
-	if (n < 7)
-		return fault_set(f, BLX_SYSTEM, "%s: stat has %d fields", d->disk_name, n);
-	*a = (struct accounted){v[6], v[13]};
+	while (n < FIELDS && (word = strtok_r(rest, " \n", &rest)))
+		if (num_u64(word, &v[n++]))
+			break;
+	if (n < FIELDS)
+		return fault_set(f, BLX_SYSTEM, "%s: stat: %d numbers, not %d", d->disk_name, n,
+				 FIELDS);
+	*a = (struct accounted){v[WRITTEN], v[DISCARDED]};
 	return 0;
 }
 

@@ -135,6 +135,7 @@ static pid_t print_list(struct changes *ch, int to, int close_fd)
 	_exit(BLX_OK);
 }
 
+// Its exit status, or minus the signal that killed it.
 static int status_of(pid_t pid)
 {
 	int status;
@@ -142,14 +143,14 @@ static int status_of(pid_t pid)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			die_errno("wait");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static int judge(const struct verdict *v, int status, const char *dev, const char *cmd)
 {
 	if (status && !v->told) {
-		if (status > 128)
-			warn("%s: %s was killed by signal %d", dev, cmd, status - 128);
+		if (status < 0)
+			warn("%s: %s was killed by signal %d", dev, cmd, -status);
 		else
 			warn("%s: %s exited with status %d", dev, cmd, status);
 	}

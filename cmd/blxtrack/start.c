@@ -159,13 +159,20 @@ static enum passthrough passthrough_of(const struct blkdev *d)
 
 static uint64_t memory_available(void)
 {
+	static const char key[] = "MemAvailable:";
 	FILE *in = fopen("/proc/meminfo", "re");
-	char line[128];
-	unsigned long long kib = 0;
+	char line[128], *rest, *word;
+	uint64_t kib = 0;
 
-	while (in && fgets(line, sizeof(line), in))
-		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-			break;
+	while (in && fgets(line, sizeof(line), in)) {
+		if (strncmp(line, key, sizeof(key) - 1))
+			continue;
+		rest = line + sizeof(key) - 1;
+		word = strtok_r(rest, " ", &rest);
+		if (!word || num_u64(word, &kib))
+			kib = 0;
+		break;
+	}
 	if (in)
 		fclose(in);
 	return kib * 1024;

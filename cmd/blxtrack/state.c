@@ -272,20 +272,31 @@ int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault
 	return -1;
 }
 
+// MAJOR:MINOR
+static bool number_of(const char *text, uint32_t *major, uint32_t *minor)
+{
+	const char *colon = strchr(text, ':');
+	char first[16];
+	uint64_t a, b;
+
+	if (!colon || (size_t)(colon - text) >= sizeof(first))
+		return false;
+	snprintf(first, sizeof(first), "%.*s", (int)(colon - text), text);
+	if (num_u64(first, &a) || num_u64(colon + 1, &b) || a >= 1 << 12 || b >= 1 << 20)
+		return false;
+	*major = (uint32_t)a;
+	*minor = (uint32_t)b;
+	return true;
+}
+
 int tracked_find(struct tracked *t, const char *path, struct fault *f)
 {
 	struct blkdev d;
-	uint64_t major, minor;
-	char text[32];
-	const char *colon = strchr(path, ':');
+	uint32_t major, minor;
 
-	// MAJ:MIN finds a device whose node has gone
-	if (colon && path[0] != '/' && (size_t)(colon - path) < sizeof(text)) {
-		snprintf(text, sizeof(text), "%.*s", (int)(colon - path), path);
-		if (!num_u64(text, &major) && !num_u64(colon + 1, &minor) && major < 4096 &&
-		    minor < 1 << 20)
-			return tracked_load(t, (uint32_t)major, (uint32_t)minor, f);
-	}
+	// finds a device whose node has gone, too
+	if (number_of(path, &major, &minor))
+		return tracked_load(t, major, minor, f);
 	if (blkdev_identify(path, &d, f))
 		return -1;
 	if (!tracked_load(t, d.major, d.minor, f))
@@ -335,8 +346,8 @@ int tracked_all(struct tracked **all, size_t *n, struct fault *f)
 {
 	DIR *d = opendir(STATE_DIR);
 	struct dirent *e;
-	unsigned int major, minor;
-	int bad = 0, len;
+	uint32_t major, minor;
+	int bad = 0;
 
 	*all = NULL;
 	*n = 0;
@@ -344,8 +355,8 @@ int tracked_all(struct tracked **all, size_t *n, struct fault *f)
 		return errno == ENOENT ? 0
 				       : fault_errno(f, "%s%s", STATE_DIR,
 						     geteuid() ? " (run as root)" : "");
-	while (!bad && (e = readdir(d))) {
-		if (sscanf(e->d_name, "%4u:%7u%n", &major, &minor, &len) != 2 || e->d_name[len])
+	for (errno = 0; !bad && (e = readdir(d)); errno = 0) {
+		if (!number_of(e->d_name, &major, &minor))
 			continue;
 		void *p = realloc(*all, (*n + 1) * sizeof(**all));
 		if (!p) {
@@ -356,6 +367,8 @@ int tracked_all(struct tracked **all, size_t *n, struct fault *f)
 		bad = tracked_load(&(*all)[*n], major, minor, f);
 		*n += !bad;
 	}
+	if (!bad && errno)
+		bad = fault_errno(f, "%s: list", STATE_DIR);
 	closedir(d);
 	if (bad) {
 		tracked_all_free(*all, *n);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # modules: virtio_blk nvme sd_mod virtio_scsi ext4 xfs
 # The whole pipe from disks whose driver merges discards that are not neighbours: file systems with -o discard under
-# load, ten increments, then equal.
+# load, increments, then equal.
 set -u
 fails=0
 
@@ -17,7 +17,7 @@ pipe() {
   "mkfs.$fs" -q "$dev" && mount -o discard "$dev" "$mnt" && blxtrack start "$dev" 2>/tmp/out || code=1
   python3 /tmp/payload/tools/churn.py "$mnt/work" "/tmp/stop.$name" 7 0.001 &
   work=$!
-  for _ in $(seq 11); do
+  for _ in $(seq 7); do
     [ $code = 0 ] && { replicate "$dev" "$img" || code=$?; }
   done
   touch "/tmp/stop.$name"
