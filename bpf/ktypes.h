@@ -37,6 +37,7 @@ struct bio {
 struct request {
 	struct request_queue *q;
 	__u32 cmd_flags;
+	__u32 __data_len;
 	__u64 __sector;
 	struct bio *bio;
 };

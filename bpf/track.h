@@ -4,9 +4,11 @@
 #define BLX_TRACK_H
 
 enum {
-	TRACK_LAYOUT = 1, /* version of all below; a running kernel side of another version is left
+	TRACK_LAYOUT = 2, /* version of all below; a running kernel side of another version is left
 			     alone */
 	INSTANCES = 3, /* task, softirq and hardirq completions nest; one instance is always free */
+	SUBMIT = INSTANCES, /* the program that marks at submission; its place among the sums */
+	PROGRAMS,
 	SLOTS = 1024,
 	SECTOR_SHIFT = 9,
 };
@@ -40,7 +42,20 @@ struct slot {
 	unsigned long long passed;
 };
 
-/* Per CPU and instance, for the first slot of a chain: what was seen on the whole disk. */
+/*
+ * A write between submission and completion, by the address of its request (of its bio, for a
+ * discard). The flip marks what is in here once more: it may land after the flip. An entry whose
+ * completion no program saw stays until the address is used again, which only costs sending its
+ * blocks again.
+ */
+struct flight {
+	unsigned int first; /* slot of the disk */
+	unsigned int unused;
+	unsigned long long sector, sectors; /* on the disk */
+};
+enum { FLIGHTS = 16384 };
+
+/* Per CPU and program, for the first slot of a chain: what was seen on the whole disk. */
 struct sums {
 	unsigned long long written;   /* sectors */
 	unsigned long long discarded; /* sectors */

@@ -61,6 +61,55 @@ static bool flips(const struct tracked *t)
 	return !t->starting;
 }
 
+// Mark a range of the disk, as far as it lies in T: the word first, then the summary, as the
+// programs do.
+static void mark(const struct bitmap *b, const struct tracked *t, const struct flight *w)
+{
+	uint64_t start = t->dev.start >> SECTOR_SHIFT, end = start + (t->dev.size >> SECTOR_SHIFT);
+	uint64_t from = w->sector > start ? w->sector - start : 0, to = w->sector + w->sectors;
+	uint32_t per_block = t->block >> SECTOR_SHIFT;
+
+	to = to < end ? to : end;
+	if (to <= start + from)
+		return;
+	for (uint64_t i = from / per_block; i <= (to - 1 - start) / per_block && i / 64 < b->nwords;
+	     i++) {
+		__atomic_fetch_or(&b->words[i / 64], 1ull << (i & 63), __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&b->summary[i / 64 / 64], 1ull << (i / 64 & 63),
+				  __ATOMIC_SEQ_CST);
+	}
+}
+
+// A write that was submitted before the flip may land after it, and after the read that the flip is
+// for. Its completion marks it in the new bitmap, unless no program sees that completion: mark now
+// whatever is in flight.
+static int carry(const struct kernel *k, const struct tracked *all, size_t n, uint32_t parity,
+		 struct fault *f)
+{
+	struct flight *flights;
+	uint32_t count, first;
+	int bad = 0;
+
+	if (kernel_flights(k, &flights, &count, f))
+		return -1;
+	for (size_t i = 0; i < n && count && !bad; i++) {
+		struct bitmap b;
+		if (!flips(&all[i]))
+			continue;
+		bad = kernel_slot_first(k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
+					&first, f) ||
+		      kernel_bitmap_map(k, all[i].slot, parity, &b, f);
+		if (bad)
+			break;
+		for (uint32_t w = 0; w < count; w++)
+			if (flights[w].first == first)
+				mark(&b, &all[i], &flights[w]);
+		kernel_bitmap_unmap(&b);
+	}
+	free(flights);
+	return bad ? -1 : 0;
+}
+
 int flip_tidy(const struct tracked *t, struct fault *f)
 {
 	struct consumer *c;
@@ -102,6 +151,8 @@ int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *
 		return -1;
 	if (grown)
 		want->dev.size = size;
+	if (carry(k, all, n, new, f))
+		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (flips(&all[i]) && harvest(k, &all[i], old, &all[i] == want,
 					      &all[i] == want ? stamp : &ignored, f))

@@ -21,7 +21,8 @@
 #define BPF_FS "/sys/fs/bpf"
 enum { BPF_FS_MAGIC = 0xcafe4a11, WORD_BITS = 64 };
 
-static const char *const map_names[] = {"devices", "bitmaps", "sums", "runs", "parity", "slots"};
+static const char *const map_names[] = {"devices", "bitmaps", "sums", "runs",
+					"flights", "parity",  "slots"};
 enum { MAP_COUNT = sizeof(map_names) / sizeof(map_names[0]) };
 
 static void pin_path(char *path, size_t n, const char *kind, const char *name)
@@ -97,8 +98,8 @@ static void remove_pins(void)
 
 static int attach_and_pin(struct track_bpf *t, struct fault *f)
 {
-	struct bpf_program *progs[INSTANCES] = {t->progs.complete_0, t->progs.complete_1,
-						t->progs.complete_2};
+	struct bpf_program *progs[PROGRAMS] = {t->progs.complete_0, t->progs.complete_1,
+					       t->progs.complete_2, t->progs.submit};
 	char path[128];
 
 	for (int i = 0; i < MAP_COUNT; i++) {
@@ -107,10 +108,10 @@ static int attach_and_pin(struct track_bpf *t, struct fault *f)
 		if (!map || bpf_map__pin(map, path))
 			return fault_errno(f, "%s: pin", path);
 	}
-	for (int i = 0; i < INSTANCES; i++) {
+	for (int i = 0; i < PROGRAMS; i++) {
 		struct bpf_link *link = bpf_program__attach(progs[i]);
 		if (!link)
-			return fault_errno(f, "attach to tracepoint block_rq_complete");
+			return fault_errno(f, "attach to the block layer's tracepoints");
 		link_path(path, sizeof(path), i);
 		int bad = bpf_link__pin(link, path);
 		if (bad)
@@ -178,10 +179,11 @@ static void *map_array(const char *name, size_t size, struct fault *f)
 
 int kernel_open(struct kernel *k, struct fault *f)
 {
-	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL};
+	*k = (struct kernel){-1, -1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL};
 	if ((k->devices = get_pin("map", "devices", f)) < 0 ||
 	    (k->bitmaps = get_pin("map", "bitmaps", f)) < 0 ||
 	    (k->sums = get_pin("map", "sums", f)) < 0 ||
+	    (k->flights = get_pin("map", "flights", f)) < 0 ||
 	    (k->runs = get_pin("map", "runs", f)) < 0 ||
 	    !(k->parity = map_array("parity", sizeof(uint64_t), f)) ||
 	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f))) {
@@ -193,7 +195,7 @@ int kernel_open(struct kernel *k, struct fault *f)
 
 void kernel_close(struct kernel *k)
 {
-	int fds[] = {k->devices, k->bitmaps, k->sums, k->runs};
+	int fds[] = {k->devices, k->bitmaps, k->sums, k->runs, k->flights};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -202,7 +204,7 @@ void kernel_close(struct kernel *k)
 		munmap((void *)k->parity, sizeof(uint64_t));
 	if (k->slots)
 		munmap((void *)k->slots, SLOTS * sizeof(struct slot));
-	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
+	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1, .flights = -1};
 }
 
 int kernel_unload(struct fault *f)
@@ -234,7 +236,7 @@ static int link_info(int instance, struct bpf_link_info *info, struct fault *f)
 
 int kernel_ids(struct kernel_ids *ids, struct fault *f)
 {
-	for (int i = 0; i < INSTANCES; i++) {
+	for (int i = 0; i < PROGRAMS; i++) {
 		struct bpf_link_info info;
 		if (link_info(i, &info, f))
 			return -1;
@@ -283,12 +285,12 @@ int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *
 	return bad;
 }
 
-int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES], struct fault *f)
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], struct fault *f)
 {
 	struct sums *all = calloc((size_t)k->ncpus, sizeof(*all));
 	int bad = all ? 0 : fault_errno(f, "count sectors");
 
-	for (uint32_t i = 0; i < INSTANCES && !bad; i++) {
+	for (uint32_t i = 0; i < PROGRAMS && !bad; i++) {
 		uint32_t key = i * SLOTS + slot;
 		s[i] = (struct sums){0};
 		if (bpf_map_lookup_elem(k->sums, &key, all))
@@ -299,6 +301,26 @@ int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES],
 		}
 	}
 	free(all);
+	return bad;
+}
+
+int kernel_flights(const struct kernel *k, struct flight **flights, uint32_t *n, struct fault *f)
+{
+	uint64_t *keys = calloc(FLIGHTS, sizeof(*keys));
+	uint32_t to = 0;
+	int bad = 0;
+
+	*flights = calloc(FLIGHTS, sizeof(**flights));
+	*n = FLIGHTS;
+	// by buckets, each under its lock: what stays in the map during the call is not overlooked
+	if (!keys || !*flights)
+		bad = fault_errno(f, "writes in flight");
+	else if (bpf_map_lookup_batch(k->flights, NULL, &to, keys, *flights, n, NULL) &&
+		 errno != ENOENT)
+		bad = fault_errno(f, "map flights: read");
+	free(keys);
+	if (bad)
+		free(*flights);
 	return bad;
 }
 

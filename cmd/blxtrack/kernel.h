@@ -13,7 +13,7 @@
 #define KERNEL_PINS "/sys/fs/bpf/blx"
 
 struct kernel {
-	int devices, bitmaps, sums, runs;
+	int devices, bitmaps, sums, runs, flights;
 	int ncpus;                 // possible CPUs: values of a per-CPU entry
 	volatile uint32_t *parity; // which bitmap is marked
 	volatile struct slot *slots;
@@ -21,7 +21,7 @@ struct kernel {
 
 // Ids of what is attached: other ids mean that somebody's hands were there.
 struct kernel_ids {
-	uint32_t link[INSTANCES], prog[INSTANCES];
+	uint32_t link[PROGRAMS], prog[PROGRAMS];
 };
 
 // Load the programs, attach and pin them. Says what is missing: privileges, BTF, helpers, the bpf
@@ -38,10 +38,13 @@ int kernel_ids(struct kernel_ids *ids, struct fault *f);
 // Runs that the kernel skipped, per instance, since load (bpf_prog_info.recursion_misses).
 int kernel_misses(uint64_t misses[INSTANCES], struct fault *f);
 int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *f);
-int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[INSTANCES], struct fault *f);
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], struct fault *f);
 
 // Returns when no program run that began before the call is still going.
 int kernel_grace(const struct kernel *k, struct fault *f);
+
+// What is between submission and completion now, malloc'ed.
+int kernel_flights(const struct kernel *k, struct flight **flights, uint32_t *n, struct fault *f);
 
 // Kernel memory that both bitmaps of a range of so many blocks take, in bytes.
 uint64_t kernel_bitmap_bytes(uint64_t blocks);

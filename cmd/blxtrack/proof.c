@@ -14,7 +14,7 @@
 #include "flip.h"
 #include "num.h"
 
-enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000 };
+enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000, BEGIN_NS = 300000000 };
 
 int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f)
 {
@@ -103,41 +103,42 @@ static int read_stat(const struct blkdev *d, struct accounted *a, struct fault *
 	return 0;
 }
 
-static int read_seen(const struct kernel *k, const struct tracked *t, struct accounted *seen,
-		     enum proof *proof, struct fault *f)
+// One sample: what was accounted before the look at the programs' sums had been seen by then; what
+// was seen will be accounted, most of it after the grace already.
+struct sample {
+	struct accounted before, seen, submitted, after;
+	enum proof proof;
+};
+
+static int read_seen(const struct kernel *k, const struct tracked *t, struct sample *to,
+		     struct fault *f)
 {
-	struct sums s[INSTANCES];
+	struct sums s[PROGRAMS];
 	uint64_t misses[INSTANCES];
 	uint32_t first;
 
 	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f) ||
 	    kernel_sums(k, first, s, f) || kernel_misses(misses, f))
 		return -1;
-	*seen = (struct accounted){0, 0};
-	*proof = PROOF_DEPTH;
+	to->seen = (struct accounted){0, 0};
+	to->submitted = (struct accounted){s[SUBMIT].written, s[SUBMIT].discarded};
+	to->proof = PROOF_DEPTH;
 	for (int i = 0; i < INSTANCES; i++) {
 		if (!misses[i])
-			*proof = PROOF_SUMS;
-		if (s[i].written > seen->written)
-			seen->written = s[i].written;
-		if (s[i].discarded > seen->discarded)
-			seen->discarded = s[i].discarded;
+			to->proof = PROOF_SUMS;
+		if (s[i].written > to->seen.written)
+			to->seen.written = s[i].written;
+		if (s[i].discarded > to->seen.discarded)
+			to->seen.discarded = s[i].discarded;
 	}
 	return 0;
 }
 
-// One sample: what was accounted before the look at the programs' sums had been seen by then; what
-// was seen will be accounted, most of it after the grace already.
-struct sample {
-	struct accounted before, seen, after;
-	enum proof proof;
-};
-
 static int take_sample(const struct kernel *k, const struct tracked *t, struct sample *s,
 		       struct fault *f)
 {
-	return read_stat(&t->dev, &s->before, f) || read_seen(k, t, &s->seen, &s->proof, f) ||
-			       kernel_grace(k, f) || read_stat(&t->dev, &s->after, f)
+	return read_stat(&t->dev, &s->before, f) || read_seen(k, t, s, f) || kernel_grace(k, f) ||
+			       read_stat(&t->dev, &s->after, f)
 		       ? -1
 		       : 0;
 }
@@ -182,12 +183,15 @@ static bool iostats_on(const struct blkdev *d)
 	return blkdev_attr(d, "queue/iostats", v, sizeof(v)) || strcmp(v, "0");
 }
 
+// Too low an upper bound, by what is accounted late, only makes submissions be asked.
 static void rebase(struct tracked *t, const struct sample *s)
 {
-	t->written = (struct balance){(int64_t)(s->before.written - s->seen.written), INT64_MAX,
+	t->written = (struct balance){(int64_t)(s->before.written - s->seen.written),
+				      (int64_t)(s->after.written - s->seen.written),
 				      s->before.written, s->seen.written};
 	t->discarded = (struct balance){(int64_t)(s->before.discarded - s->seen.discarded),
-					INT64_MAX, s->before.discarded, s->seen.discarded};
+					(int64_t)(s->after.discarded - s->seen.discarded),
+					s->before.discarded, s->seen.discarded};
 	t->waiting_since = boot_seconds();
 }
 
@@ -200,6 +204,32 @@ static void narrow_both(struct tracked *t, const struct sample *s)
 	narrow(&t->discarded, s->before.discarded, s->seen.discarded, settled);
 	if (settled)
 		t->waiting_since = now;
+}
+
+static uint64_t excess(const struct balance *b, uint64_t before, uint64_t seen)
+{
+	int64_t now = (int64_t)(before - seen);
+
+	return now > b->hi ? (uint64_t)(now - b->hi) : 0;
+}
+
+// Completions were missed by every instance. Each such write was marked when it was submitted, and
+// again by every flip while it seemed to be in flight; unless submissions are short as well.
+static int take_unseen(struct tracked *t, const struct sample *s, struct fault *f)
+{
+	uint64_t written = excess(&t->sub_written, s->before.written, s->submitted.written);
+	uint64_t discarded = excess(&t->sub_discarded, s->before.discarded, s->submitted.discarded);
+
+	if (written || discarded)
+		return tracked_lose(t, f,
+				    "the kernel accounted more writes than the programs saw "
+				    "(%" PRIu64 " sectors written, %" PRIu64 " discarded too many)",
+				    written, discarded);
+	t->unseen += excess(&t->written, s->before.written, s->seen.written) +
+		     excess(&t->discarded, s->before.discarded, s->seen.discarded);
+	t->proof = iostats_on(&t->dev) ? s->proof : PROOF_NONE;
+	rebase(t, s);
+	return tracked_save(t, f);
 }
 
 static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f)
@@ -216,16 +246,7 @@ static int prove_sums(const struct kernel *k, struct tracked *t, struct fault *f
 		if (w == BACKWARDS || d == BACKWARDS)
 			return tracked_lose(t, f, "the kernel's statistics ran backwards");
 		if ((w == MISSED || d == MISSED) && s.proof != PROOF_DEPTH)
-			return tracked_lose(
-				t, f,
-				"the kernel accounted more writes than the programs saw "
-				"(%" PRId64 " sectors written, %" PRId64 " discarded too many)",
-				w == MISSED ? (int64_t)(s.before.written - s.seen.written) -
-						      t->written.hi
-					    : 0,
-				d == MISSED ? (int64_t)(s.before.discarded - s.seen.discarded) -
-						      t->discarded.hi
-					    : 0);
+			return take_unseen(t, &s, f);
 		if (w == FITS && d == FITS) {
 			t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
 			narrow_both(t, &s);
@@ -254,12 +275,21 @@ static int read_troubles(const struct kernel *k, const struct tracked *t, struct
 
 int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f)
 {
+	struct accounted later;
 	struct sample s;
 
 	if (take_sample(k, t, &s, f) || read_troubles(k, t, &t->known, f))
 		return -1;
+	// what was seen, or was on its way, has been accounted by now
+	nanosleep(&(struct timespec){0, BEGIN_NS}, NULL);
+	if (read_stat(&t->dev, &later, f))
+		return -1;
 	t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
 	rebase(t, &s);
+	t->written.hi = (int64_t)(later.written - s.seen.written);
+	t->discarded.hi = (int64_t)(later.discarded - s.seen.discarded);
+	t->sub_written.hi = (int64_t)(later.written - s.submitted.written);
+	t->sub_discarded.hi = (int64_t)(later.discarded - s.submitted.discarded);
 	return 0;
 }
 

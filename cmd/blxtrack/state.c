@@ -89,11 +89,11 @@ int host_save(const struct host *h, struct fault *f)
 	if (dir < 0 || kv_begin(&o, f))
 		return -1;
 	fprintf(o.to, "layout: %d\n", TRACK_LAYOUT);
+	for (int i = 0; i < PROGRAMS; i++)
+		fprintf(o.to, "link%d: %u\nprog%d: %u\n", i, h->ids.link[i], i, h->ids.prog[i]);
 	for (int i = 0; i < INSTANCES; i++)
-		fprintf(o.to,
-			"link%d: %u\nprog%d: %u\napart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64
-			"\n",
-			i, h->ids.link[i], i, h->ids.prog[i], i, h->apart_lo[i], i, h->apart_hi[i]);
+		fprintf(o.to, "apart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64 "\n", i,
+			h->apart_lo[i], i, h->apart_hi[i]);
 	int bad = kv_end(&o, dir, "host", f);
 	close(dir);
 	return bad;
@@ -111,12 +111,14 @@ int host_load(struct host *h, struct fault *f)
 	if (bad)
 		return -1;
 	uint64_t layout = kv_u64(&kv, "layout");
-	for (int i = 0; i < INSTANCES; i++) {
-		char key[32];
+	char key[32];
+	for (int i = 0; i < PROGRAMS; i++) {
 		snprintf(key, sizeof(key), "link%d", i);
 		h->ids.link[i] = (uint32_t)kv_u64(&kv, key);
 		snprintf(key, sizeof(key), "prog%d", i);
 		h->ids.prog[i] = (uint32_t)kv_u64(&kv, key);
+	}
+	for (int i = 0; i < INSTANCES; i++) {
 		snprintf(key, sizeof(key), "apart-lo%d", i);
 		h->apart_lo[i] = kv_i64(&kv, key);
 		snprintf(key, sizeof(key), "apart-hi%d", i);
@@ -181,6 +183,9 @@ int tracked_save(const struct tracked *t, struct fault *f)
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
 	write_balance(o.to, "written", &t->written);
 	write_balance(o.to, "discarded", &t->discarded);
+	write_balance(o.to, "sub-written", &t->sub_written);
+	write_balance(o.to, "sub-discarded", &t->sub_discarded);
+	fprintf(o.to, "unseen: %" PRIu64 "\n", t->unseen);
 	return kv_end(&o, t->dirfd, "state", f);
 }
 
@@ -237,6 +242,9 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);
 	read_balance(&kv, "discarded", &t->discarded);
+	read_balance(&kv, "sub-written", &t->sub_written);
+	read_balance(&kv, "sub-discarded", &t->sub_discarded);
+	t->unseen = kv_u64(&kv, "unseen");
 	int bad = kv_check(&kv, f);
 	kv_free(&kv);
 	if (!bad && (t->slot > SLOT_NONE || (t->slot == SLOT_NONE && !t->starting) ||

@@ -28,7 +28,7 @@ struct host {
 // be preempted between the tracepoint and the accounting after it, so what was seen is weighed
 // against what is accounted SETTLE_S later.
 struct balance {
-	int64_t lo, hi;     // hi INT64_MAX: not known yet
+	int64_t lo, hi;
 	uint64_t accounted; // at the last sample; never runs backwards
 	uint64_t waiting;   // seen at the time tracked.waiting_since
 };
@@ -57,7 +57,12 @@ struct tracked {
 	uint64_t epoch; // number last given to a delta
 	struct troubles
 		known; // what the kernel side had counted when tracking began, or growth explains
-	struct balance written, discarded;
+	struct balance written, discarded; // of completions
+	// Of submissions: a write is covered if either was seen. Only the upper bound counts, and
+	// it is taken once, at the start: a request may be in flight for long, or be submitted
+	// twice.
+	struct balance sub_written, sub_discarded;
+	uint64_t unseen;       // sectors whose completion no program saw
 	int64_t waiting_since; // CLOCK_BOOTTIME, seconds
 	enum proof proof;
 };

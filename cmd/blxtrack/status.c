@@ -196,6 +196,10 @@ static void print_text(const struct report *r)
 		       ? "every instance was skipped at times: by the depth of nesting"
 		       : "unproven, the disk's statistics are off (queue/iostats)",
 	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
+	if (t->unseen)
+		printf("  %" PRIu64
+		       " sectors were completed unseen; they were marked when submitted\n",
+		       t->unseen);
 	for (size_t i = 0; i < r->n; i++) {
 		printf("  consumer %s: %s, epoch %" PRIu64 ", age %" PRIu64 " s",
 		       r->consumers[i].name, position_word(r, i), consumer_acked(&r->consumers[i]),
@@ -219,9 +223,9 @@ static void print_json(const struct report *r, bool first)
 	printf(",\"lineage\":\"%s\",\"epoch\":%" PRIu64 ",\"size\":%" PRIu64
 	       ",\"block\":%u,\"proof\":\"%s\","
 	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%" PRIu64 ",\"started\":%" PRId64
-	       ",\"consumers\":[",
+	       ",\"unseen\":%" PRIu64 ",\"consumers\":[",
 	       lineage, t->epoch, t->dev.size, t->block, proof_word(t->proof),
-	       kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started);
+	       kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started, t->unseen * 512);
 	for (size_t i = 0; i < r->n; i++) {
 		printf("%s{\"name\":\"%s\",\"position\":\"%s\",\"epoch\":%" PRIu64
 		       ",\"acked\":%" PRId64 ",\"age\":%" PRIu64 ",\"lacks\":",
