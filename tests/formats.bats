@@ -77,7 +77,8 @@ END
 @test "the list example of blx-extents(5) is a list" {
   between blx-extents.5 "# blx-extents 1" "# end: " >list
   run -5 bash -c 'blxread <list >got'
-  has '7:300'
+  # whether or not this machine has a device of that number
+  [[ $output == *7:300* || $output == *loop300* ]] || fail "$output"
   truncate -s 1M image
   grep -vE '^# (lineage|device|name|diskseq|block|consumer|base|cursor|epoch|chain):' list >anonymous
   blxread -a image <anonymous | blxls | diff anonymous -

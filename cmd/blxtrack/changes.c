@@ -200,6 +200,8 @@ static int set_limit(struct changes *ch, uint64_t max_bytes, struct fault *f)
 	struct extent e;
 	int got;
 
+	if (max_bytes >= ch->head.size)
+		return 0;
 	max_bytes = (max_bytes + block - 1) / block * block;
 	walk_begin(&w, ch);
 	while ((got = walk_next(&w, &e, f)) == 1) {

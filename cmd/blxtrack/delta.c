@@ -119,6 +119,8 @@ int delta_write(const struct tracked *t, uint64_t epoch, const struct bitmap *b,
 	if (!bad)
 		bad = out_close(&o, t, stamp, 1, RENAME_NOREPLACE, f);
 	close(o.fd);
+	if (bad)
+		unlinkat(t->dirfd, TEMPORARY, 0);
 	*changed = o.changed;
 	return bad;
 }
@@ -344,6 +346,8 @@ static int merge_two(const struct tracked *t, struct delta *a, struct delta *b, 
 	if (!bad && unlinkat(t->dirfd, from, 0))
 		bad = fault_errno(f, "%s: merge deltas", t->dev.name);
 	close(o.fd);
+	if (bad)
+		unlinkat(t->dirfd, TEMPORARY, 0);
 	free(stamps);
 	return bad;
 }

@@ -55,7 +55,7 @@ static struct options parse_options(int argc, char **argv)
 				usage_error("--max %s: not a size", optarg);
 			break;
 		case 'e':
-			if (num_seconds(optarg, &o.every) || !o.every)
+			if (num_seconds(optarg, &o.every) || !o.every || o.every > 1u << 30)
 				usage_error("--every %s: not a number of seconds", optarg);
 			break;
 		case 'h':
@@ -89,7 +89,8 @@ static int prepare(struct session *s, const char *consumer, uint64_t max, struct
 	if (flip(&s->k, s->all, s->n, s->want, &stamp, f) || prove(&s->k, s->want, f))
 		return -1;
 	if (s->want->proof == PROOF_NONE)
-		warn("%s: coverage is unproven: the disk's I/O statistics are off (queue/iostats)",
+		warn("%s: coverage is unproven: the disk's I/O statistics are off (queue/iostats) "
+		     "or stood still",
 		     s->want->dev.name);
 	return changes_open(ch, s->want, &c, &stamp, max, f);
 }
@@ -150,7 +151,7 @@ static void pause_ms(int ms)
 {
 	struct pollfd p = {.fd = STDOUT_FILENO};
 
-	if (poll(&p, 1, ms) == 1 && p.revents & (POLLERR | POLLNVAL))
+	if (poll(&p, 1, ms) == 1 && p.revents & (POLLERR | POLLHUP | POLLNVAL))
 		die(BLX_SYSTEM, "standard output: Broken pipe");
 }
 

@@ -172,7 +172,7 @@ static void loop(struct ring_buffer *ring, struct follow_bpf *b)
 	while (!p[0].revents) {
 		if (poll(p, 3, 1000) < 0 && errno != EINTR)
 			die_errno("follow: poll");
-		if (p[2].revents & (POLLERR | POLLNVAL))
+		if (p[2].revents & (POLLERR | POLLHUP | POLLNVAL))
 			die(BLX_SYSTEM, "standard output: Broken pipe");
 		if (ring_buffer__consume(ring) < 0)
 			die(BLX_SYSTEM, "follow: read events");

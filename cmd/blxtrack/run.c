@@ -188,7 +188,7 @@ int cmd_run(int argc, char **argv)
 		kill(writer, SIGTERM);
 	}
 	int status = status_of(child);
-	if (status_of(writer) == BLX_SYSTEM && !v.code)
+	if (status_of(writer) && !v.code)
 		die(BLX_SYSTEM, "%s: the list could not be written whole", dev);
 	return judge(&v, status, dev, cmd[0]);
 }

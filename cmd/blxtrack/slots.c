@@ -83,13 +83,17 @@ int kernel_slot_link(const struct kernel *k, uint32_t disk, uint32_t slot, struc
 int kernel_slot_unlink(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f)
 {
 	uint32_t first;
-	bool idle = true;
+	bool idle = true, ours = false;
 
+	if (bpf_map_lookup_elem(k->devices, &disk, &first))
+		return errno == ENOENT ? 0 : fault_errno(f, "map devices: read");
+	for (uint32_t i = first + 1; i && i <= SLOTS; i = after(k, i))
+		ours = ours || i == slot + 1;
+	if (!ours) // a start that died before it linked the slot: by now it may be another's
+		return 0;
 	__atomic_store_n(&k->slots[slot].active, 0, __ATOMIC_RELEASE);
 	if (kernel_grace(k, f) || kernel_bitmap_remove(k, slot, f))
 		return -1;
-	if (bpf_map_lookup_elem(k->devices, &disk, &first))
-		return errno == ENOENT ? 0 : fault_errno(f, "map devices: read");
 	for (uint32_t i = first + 1; i && i <= SLOTS; i = after(k, i))
 		idle = idle && !k->slots[i - 1].active;
 	if (!idle)

@@ -274,6 +274,14 @@ int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault
 				 minor);
 	if (t->dirfd < 0)
 		return fault_errno(f, "%s%s", path, geteuid() ? " (run as root)" : "");
+	// made by a start that died before it wrote the state, or left by a stop that died after
+	// removing it
+	if (faccessat(t->dirfd, "state", F_OK, 0) && errno == ENOENT) {
+		tracked_close(t);
+		return fault_set(f, BLX_TARGET,
+				 "device %u:%u is not tracked: run 'blxtrack start' first", major,
+				 minor);
+	}
 	if (!tracked_read(t, f))
 		return 0;
 	tracked_close(t);
@@ -373,6 +381,10 @@ int tracked_all(struct tracked **all, size_t *n, struct fault *f)
 		}
 		*all = p;
 		bad = tracked_load(&(*all)[*n], major, minor, f);
+		if (bad && f->code == BLX_TARGET) {
+			bad = 0;
+			continue;
+		}
 		*n += !bad;
 	}
 	if (!bad && errno)
@@ -404,8 +416,7 @@ int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
 		va_start(ap, fmt);
 		vsnprintf(t->lost, sizeof(t->lost), fmt, ap);
 		va_end(ap);
-		if (tracked_save(t, f))
-			return -1;
+		tracked_save(t, f); // on a full tmpfs the next command finds it out again
 	}
 	return fault_set(f, BLX_RESYNC,
 			 "%s: tracking is incomplete: %s; run 'blxtrack start /dev/%s' again, then "

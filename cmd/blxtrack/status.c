@@ -194,7 +194,7 @@ static void print_text(const struct report *r)
 	       t->proof == PROOF_SUMS ? "proven by the disk's statistics"
 	       : t->proof == PROOF_DEPTH
 		       ? "every instance was skipped at times: by the depth of nesting"
-		       : "unproven, the disk's statistics are off (queue/iostats)",
+		       : "unproven, the disk's statistics are off (queue/iostats) or stood still",
 	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
 	if (t->unseen)
 		printf("  %" PRIu64
