@@ -51,9 +51,10 @@ struct {
 } sums SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, FLIGHTS);
-	__type(key, u64);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
 	__type(value, struct flight);
 } flights SEC(".maps");
 
@@ -194,15 +195,42 @@ static __always_inline void mark_disk(u32 first, struct slot *slot, u64 sector, 
 	bpf_loop(SLOTS, mark_in_slot, &c, 0);
 }
 
+// A kernel pointer as a number: the verifier forbids arithmetic on it otherwise.
+static __always_inline u64 address(void *p)
+{
+	u64 v = 0;
+
+	bpf_probe_read_kernel(&v, sizeof(v), &p);
+	return v;
+}
+
 // Note a write at its submission, forget it at its completion. One instance is enough for that: an
 // entry too many costs little, and one that does not fit leaves what the completion marks.
 static __always_inline void note_flight(u64 key, u32 first, u64 sector, u64 sectors, u32 program)
 {
-	if (program == SUBMIT) {
-		struct flight v = {.first = first, .sector = sector, .sectors = sectors};
-		bpf_map_update_elem(&flights, &key, &v, BPF_ANY);
-	} else if (!program) {
-		bpf_map_delete_elem(&flights, &key);
+	u32 home = (u32)((key * 0x9e3779b97f4a7c15) >> 40);
+
+	if (program && program != SUBMIT)
+		return;
+#pragma unroll
+	for (u32 i = 0; i < FLIGHT_PROBES; i++) {
+		u32 at = (home + i) & (FLIGHTS - 1);
+		struct flight *f = bpf_map_lookup_elem(&flights, &at);
+		if (!f)
+			return;
+		u64 have = *(volatile u64 *)&f->key;
+		if (program != SUBMIT) {
+			if (have != key)
+				continue;
+			*(volatile u64 *)&f->key = 0;
+			return;
+		}
+		if (have != key && (have || __sync_val_compare_and_swap(&f->key, 0, key)))
+			continue;
+		f->sector = sector;
+		f->sectors = (u32)sectors;
+		f->first = first;
+		return;
 	}
 }
 
@@ -384,8 +412,8 @@ static __always_inline int track(struct request *rq, u32 nr_bytes, u32 program)
 	u64 sector = rq->__sector, sectors = nr_bytes >> SECTOR_SHIFT;
 	mark_disk(index, slot, sector, sectors);
 	// a part that completed leaves the rest in flight
-	if (program == SUBMIT || nr_bytes == rq->__data_len)
-		note_flight((u64)rq, index, sector, sectors, program);
+	if (program == SUBMIT || (!program && nr_bytes == rq->__data_len))
+		note_flight(address(rq), index, sector, sectors, program);
 	return 0;
 }
 

@@ -49,11 +49,13 @@ struct slot {
  * blocks again.
  */
 struct flight {
+	unsigned long long key;    /* 0: free */
+	unsigned long long sector; /* on the disk */
+	unsigned int sectors;
 	unsigned int first; /* slot of the disk */
-	unsigned int unused;
-	unsigned long long sector, sectors; /* on the disk */
 };
-enum { FLIGHTS = 16384 };
+/* A table with open addressing: an entry lies in one of FLIGHT_PROBES places from its hash on. */
+enum { FLIGHTS = 1 << 15, FLIGHT_PROBES = 8 };
 
 /* Per CPU and program, for the first slot of a chain: what was seen on the whole disk. */
 struct sums {

@@ -86,28 +86,22 @@ static void mark(const struct bitmap *b, const struct tracked *t, const struct f
 static int carry(const struct kernel *k, const struct tracked *all, size_t n, uint32_t parity,
 		 struct fault *f)
 {
-	struct flight *flights;
-	uint32_t count, first;
-	int bad = 0;
+	uint32_t first;
 
-	if (kernel_flights(k, &flights, &count, f))
-		return -1;
-	for (size_t i = 0; i < n && count && !bad; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct bitmap b;
 		if (!flips(&all[i]))
 			continue;
-		bad = kernel_slot_first(k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
-					&first, f) ||
-		      kernel_bitmap_map(k, all[i].slot, parity, &b, f);
-		if (bad)
-			break;
-		for (uint32_t w = 0; w < count; w++)
-			if (flights[w].first == first)
-				mark(&b, &all[i], &flights[w]);
+		if (kernel_slot_first(k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
+				      &first, f) ||
+		    kernel_bitmap_map(k, all[i].slot, parity, &b, f))
+			return -1;
+		for (uint32_t w = 0; w < FLIGHTS; w++)
+			if (k->flights[w].key && k->flights[w].first == first)
+				mark(&b, &all[i], &k->flights[w]);
 		kernel_bitmap_unmap(&b);
 	}
-	free(flights);
-	return bad ? -1 : 0;
+	return 0;
 }
 
 int flip_tidy(const struct tracked *t, struct fault *f)

@@ -179,14 +179,14 @@ static void *map_array(const char *name, size_t size, struct fault *f)
 
 int kernel_open(struct kernel *k, struct fault *f)
 {
-	*k = (struct kernel){-1, -1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL};
+	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL, NULL};
 	if ((k->devices = get_pin("map", "devices", f)) < 0 ||
 	    (k->bitmaps = get_pin("map", "bitmaps", f)) < 0 ||
 	    (k->sums = get_pin("map", "sums", f)) < 0 ||
-	    (k->flights = get_pin("map", "flights", f)) < 0 ||
 	    (k->runs = get_pin("map", "runs", f)) < 0 ||
 	    !(k->parity = map_array("parity", sizeof(uint64_t), f)) ||
-	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f))) {
+	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f)) ||
+	    !(k->flights = map_array("flights", FLIGHTS * sizeof(struct flight), f))) {
 		kernel_close(k);
 		return -1;
 	}
@@ -195,7 +195,7 @@ int kernel_open(struct kernel *k, struct fault *f)
 
 void kernel_close(struct kernel *k)
 {
-	int fds[] = {k->devices, k->bitmaps, k->sums, k->runs, k->flights};
+	int fds[] = {k->devices, k->bitmaps, k->sums, k->runs};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -204,7 +204,9 @@ void kernel_close(struct kernel *k)
 		munmap((void *)k->parity, sizeof(uint64_t));
 	if (k->slots)
 		munmap((void *)k->slots, SLOTS * sizeof(struct slot));
-	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1, .flights = -1};
+	if (k->flights)
+		munmap((void *)k->flights, FLIGHTS * sizeof(struct flight));
+	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 }
 
 int kernel_unload(struct fault *f)
@@ -301,26 +303,6 @@ int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], 
 		}
 	}
 	free(all);
-	return bad;
-}
-
-int kernel_flights(const struct kernel *k, struct flight **flights, uint32_t *n, struct fault *f)
-{
-	uint64_t *keys = calloc(FLIGHTS, sizeof(*keys));
-	uint32_t to = 0;
-	int bad = 0;
-
-	*flights = calloc(FLIGHTS, sizeof(**flights));
-	*n = FLIGHTS;
-	// by buckets, each under its lock: what stays in the map during the call is not overlooked
-	if (!keys || !*flights)
-		bad = fault_errno(f, "writes in flight");
-	else if (bpf_map_lookup_batch(k->flights, NULL, &to, keys, *flights, n, NULL) &&
-		 errno != ENOENT)
-		bad = fault_errno(f, "map flights: read");
-	free(keys);
-	if (bad)
-		free(*flights);
 	return bad;
 }
 

@@ -13,10 +13,11 @@
 #define KERNEL_PINS "/sys/fs/bpf/blx"
 
 struct kernel {
-	int devices, bitmaps, sums, runs, flights;
+	int devices, bitmaps, sums, runs;
 	int ncpus;                 // possible CPUs: values of a per-CPU entry
 	volatile uint32_t *parity; // which bitmap is marked
 	volatile struct slot *slots;
+	const struct flight *flights; // FLIGHTS of them
 };
 
 // Ids of what is attached: other ids mean that somebody's hands were there.
@@ -42,9 +43,6 @@ int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], 
 
 // Returns when no program run that began before the call is still going.
 int kernel_grace(const struct kernel *k, struct fault *f);
-
-// What is between submission and completion now, malloc'ed.
-int kernel_flights(const struct kernel *k, struct flight **flights, uint32_t *n, struct fault *f);
 
 // Kernel memory that both bitmaps of a range of so many blocks take, in bytes.
 uint64_t kernel_bitmap_bytes(uint64_t blocks);

@@ -4,8 +4,7 @@
 
 #include "blxtrack.h"
 
-static const struct kernel nothing = {
-	.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1, .flights = -1};
+static const struct kernel nothing = {.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 
 static int find_want(struct session *s, const char *dev, struct fault *f)
 {
