@@ -18,16 +18,15 @@ int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *
 int flip_tidy(const struct tracked *t, struct fault *f);
 
 // Is the device still the one that was started, and did the programs see every write to it? Called
-// after a flip it covers everything up to that flip. Growth is taken in (t->dev.size); everything
-// else that does not fit is tracked_lose(): -1 with BLX_RESYNC.
+// after a flip it covers everything up to that flip. What does not fit is tracked_lose(): -1 with
+// BLX_RESYNC; growth is left to the next flip.
 int prove(const struct kernel *k, struct tracked *t, struct fault *f);
 
 // Bounds at the start of tracking, with the slot active.
 int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f);
 int prove_host_begin(const struct kernel *k, struct host *h, struct fault *f);
 
-// Before the flip: identity, and growth (new, larger bitmaps; part of the flip's order, so called
-// from it).
+// Is it the same device? Its size now in *new_size, at least what it was. Else tracked_lose().
 int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f);
 
 // What a loop device lies on; "" for others.
