@@ -8,9 +8,12 @@ units: $(UNITS)
 
 # Helpers that suites run: tests/tools/NAME.c
 TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tools/%,$(wildcard tests/tools/*.c))
+TOOL_LIBS :=
+$(BUILD)/tools/btfcheck: $(BUILD)/cmd/blxtrack/btf.o
+$(BUILD)/tools/btfcheck: TOOL_LIBS := -lbpf -lelf -lz
 $(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(LIBBLX)
 	@mkdir -p $(@D)
-	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBBLX) $(TOOL_LIBS) -lxxhash -lzstd -lpthread $(URING_LIBS)
 tools: $(TOOLS)
 .PHONY: tools
 
