@@ -25,17 +25,27 @@ _Noreturn void usage_error(const char *fmt, ...) __attribute__((format(printf, 1
 #define DEFAULT_CONSUMER "default"
 enum { LOCK_WAIT_S = 60 };
 
-// The lock, the kernel side and all tracked devices; WANT is the one that was named (NULL if none).
+// The lock, the kernel side and all tracked devices; which of them were named.
 struct session {
 	int lock;
 	struct kernel k;
-	struct tracked *all, *want;
+	struct tracked *all;
 	size_t n;
+	bool *wanted;          // parallel to all
+	struct stamp *stamps;  // parallel to all: of the wanted ones, by session_flip()
+	struct tracked **want; // those that were named, in that order
+	size_t nwant;
 };
 
-// DEV: a path or MAJ:MIN, or NULL. 0, or -1 with the fault: not tracked is BLX_TARGET.
-int session_open(struct session *s, const char *dev, struct fault *f);
+// DEVS: N paths or MAJ:MIN. 0, or -1 with the fault: not tracked is BLX_TARGET. One that is
+// named twice counts once.
+int session_open(struct session *s, char *const *devs, size_t n, struct fault *f);
 void session_close(struct session *s);
+
+// Flip once, then prove each of the wanted devices.
+int session_flip(struct session *s, struct fault *f);
+// The flip's stamp of a wanted device.
+const struct stamp *session_stamp(const struct session *s, const struct tracked *t);
 
 // What one drain needs, from the flip to the list that is ready to be printed. Takes and leaves the
 // lock.

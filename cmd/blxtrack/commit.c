@@ -137,13 +137,14 @@ static int take_ack(const char *dev, const char *consumer, const struct ack *a, 
 	struct consumer c;
 	struct session s;
 
-	if (session_open(&s, dev, f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, f))
 		return -1;
-	int bad = consumer_load(s.want, consumer, &c, f);
-	if (!bad && (s.want->lost[0] || c.lost))
-		bad = fault_set(f, BLX_RESYNC, "%s: tracking is incomplete: %s", s.want->dev.name,
-				s.want->lost[0] ? s.want->lost : "its history is lost");
-	bad = bad || check_binding(s.want, &c, a, f) || move(s.want, &c, a, f);
+	int bad = consumer_load(s.want[0], consumer, &c, f);
+	if (!bad && (s.want[0]->lost[0] || c.lost))
+		bad = fault_set(f, BLX_RESYNC, "%s: tracking is incomplete: %s",
+				s.want[0]->dev.name,
+				s.want[0]->lost[0] ? s.want[0]->lost : "its history is lost");
+	bad = bad || check_binding(s.want[0], &c, a, f) || move(s.want[0], &c, a, f);
 	session_close(&s);
 	return bad ? -1 : 0;
 }
@@ -212,9 +213,9 @@ int verdict_report(const struct verdict *v, const char *dev)
 		return BLX_OK;
 	warn("%s: %s", dev, v->why);
 	// what the pipe says may only be the echo of a tracker that had nothing true to list
-	if (!session_open(&s, dev, &f)) {
-		if (s.want->lost[0]) {
-			warn("%s: tracking is incomplete: %s", dev, s.want->lost);
+	if (!session_open(&s, (char *[]){(char *)dev}, 1, &f)) {
+		if (s.want[0]->lost[0]) {
+			warn("%s: tracking is incomplete: %s", dev, s.want[0]->lost);
 			code = BLX_RESYNC;
 		}
 		session_close(&s);
@@ -234,7 +235,8 @@ int cmd_commit(int argc, char **argv)
 	struct consumer c;
 	struct fault f;
 
-	if (session_open(&s, dev, &f) || consumer_load(s.want, o.consumer, &c, &f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, &f) ||
+	    consumer_load(s.want[0], o.consumer, &c, &f))
 		die_fault(&f);
 	session_close(&s);
 	commit_acks(dev, o.consumer, STDIN_FILENO, 0, o.timeout, &v);

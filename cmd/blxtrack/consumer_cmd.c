@@ -26,10 +26,9 @@ static void usage(FILE *to)
 
 static int add(struct session *s, const char *name, bool now, struct fault *f)
 {
-	struct tracked *t = s->want;
+	struct tracked *t = s->want[0];
 	struct consumer c = {.added = time(NULL)};
 	size_t len = strlen(name);
-	struct stamp stamp;
 
 	if (!head_name_ok(name) || (len > 4 && !strcmp(name + len - 4, ".new")))
 		return fault_set(f, BLX_USAGE,
@@ -41,13 +40,14 @@ static int add(struct session *s, const char *name, bool now, struct fault *f)
 	snprintf(c.name, sizeof(c.name), "%s", name);
 	c.epoch = t->epoch;
 	if (now) {
-		if (flip(&s->k, s->all, s->n, t, &stamp, f) || prove(&s->k, t, f))
+		if (session_flip(s, f))
 			return -1;
-		c.epoch = stamp.epoch;
+		const struct stamp *stamp = session_stamp(s, t);
+		c.epoch = stamp->epoch;
 		c.has_base = true;
-		c.base = stamp.token;
-		c.cursor = stamp.size;
-		c.acked = stamp.time;
+		c.base = stamp->token;
+		c.cursor = stamp->size;
+		c.acked = stamp->time;
 	}
 	return consumer_save(t, &c, f);
 }
@@ -56,19 +56,20 @@ static int reset(struct session *s, const char *name, struct fault *f)
 {
 	struct consumer old, c = {0};
 
-	if (consumer_load(s->want, name, &old, f))
+	if (consumer_load(s->want[0], name, &old, f))
 		return -1;
 	memcpy(c.name, old.name, sizeof(c.name));
-	c.epoch = s->want->epoch;
+	c.epoch = s->want[0]->epoch;
 	c.added = time(NULL);
-	return consumer_save(s->want, &c, f);
+	return consumer_save(s->want[0], &c, f);
 }
 
 static int remove_one(struct session *s, const char *name, struct fault *f)
 {
 	struct consumer c;
 
-	return consumer_load(s->want, name, &c, f) || consumer_remove(s->want, name, f) ? -1 : 0;
+	return consumer_load(s->want[0], name, &c, f) || consumer_remove(s->want[0], name, f) ? -1
+											      : 0;
 }
 
 static int list(struct session *s, struct fault *f)
@@ -77,7 +78,7 @@ static int list(struct session *s, struct fault *f)
 	size_t n;
 	int bad = 0;
 
-	if (consumer_all(s->want, &c, &n, f))
+	if (consumer_all(s->want[0], &c, &n, f))
 		return -1;
 	for (size_t i = 0; i < n && !bad; i++) {
 		char when[32] = "never";
@@ -87,11 +88,11 @@ static int list(struct session *s, struct fault *f)
 		time_t at = (time_t)c[i].acked;
 		if (at && gmtime_r(&at, &tm))
 			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-		if (c[i].lost || s->want->lost[0]) {
+		if (c[i].lost || s->want[0]->lost[0]) {
 			printf("%s %" PRIu64 " %s lost\n", c[i].name, consumer_acked(&c[i]), when);
 			continue;
 		}
-		bad = changes_preview(&ch, &s->k, s->want, &c[i], f);
+		bad = changes_preview(&ch, &s->k, s->want[0], &c[i], f);
 		if (bad)
 			break;
 		bad = changes_bytes(&ch, &bytes, f);
@@ -130,8 +131,8 @@ int cmd_consumer(int argc, char **argv)
 			    listing  ? "DEV"
 			    : adding ? "[--now] NAME DEV"
 				     : "NAME DEV");
-	const char *dev = argv[argc - 1], *name = argv[optind + 1];
-	if (session_open(&s, dev, &f))
+	const char *name = argv[optind + 1];
+	if (session_open(&s, argv + argc - 1, 1, &f))
 		die_fault(&f);
 	int bad = listing                  ? list(&s, &f)
 		  : adding                 ? add(&s, name, now, &f)

@@ -77,22 +77,21 @@ static int prepare(struct session *s, const char *consumer, uint64_t max, struct
 		   struct fault *f)
 {
 	struct consumer c;
-	struct stamp stamp;
 
-	if (consumer_load(s->want, consumer, &c, f))
+	if (consumer_load(s->want[0], consumer, &c, f))
 		return -1;
 	if (c.lost)
 		return fault_set(f, BLX_RESYNC,
 				 "%s: the history that consumer %s had is lost: run 'blxtrack "
 				 "consumer reset %s /dev/%s' for a full copy",
-				 s->want->dev.name, c.name, c.name, s->want->dev.name);
-	if (flip(&s->k, s->all, s->n, s->want, &stamp, f) || prove(&s->k, s->want, f))
+				 s->want[0]->dev.name, c.name, c.name, s->want[0]->dev.name);
+	if (session_flip(s, f))
 		return -1;
-	if (s->want->proof == PROOF_NONE)
+	if (s->want[0]->proof == PROOF_NONE)
 		warn("%s: coverage is unproven: the disk's I/O statistics are off (queue/iostats) "
 		     "or stood still",
-		     s->want->dev.name);
-	return changes_open(ch, s->want, &c, &stamp, max, f);
+		     s->want[0]->dev.name);
+	return changes_open(ch, s->want[0], &c, session_stamp(s, s->want[0]), max, f);
 }
 
 int drain_prepare(const char *dev, const char *consumer, uint64_t max_bytes, struct changes *ch,
@@ -100,7 +99,7 @@ int drain_prepare(const char *dev, const char *consumer, uint64_t max_bytes, str
 {
 	struct session s;
 
-	if (session_open(&s, dev, f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, f))
 		return -1;
 	int bad = prepare(&s, consumer, max_bytes, ch, f);
 	session_close(&s);
@@ -113,10 +112,10 @@ static int preview(const char *dev, const char *consumer, struct fault *f)
 	struct consumer c;
 	struct changes ch;
 
-	if (session_open(&s, dev, f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, f))
 		return -1;
-	int bad =
-		consumer_load(s.want, consumer, &c, f) || changes_preview(&ch, &s.k, s.want, &c, f);
+	int bad = consumer_load(s.want[0], consumer, &c, f) ||
+		  changes_preview(&ch, &s.k, s.want[0], &c, f);
 	if (!bad) {
 		bad = changes_print(&ch, stdout, f);
 		changes_close(&ch);
@@ -131,14 +130,14 @@ static int acked(const char *dev, const char *consumer, const struct head *h, st
 	struct session s;
 	struct consumer c;
 
-	if (session_open(&s, dev, f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, f))
 		return -1;
 	int yes = -1;
-	if (!consumer_load(s.want, consumer, &c, f)) {
+	if (!consumer_load(s.want[0], consumer, &c, f)) {
 		yes = c.epoch >= h->epoch ||
 		      (h->limit < h->size && c.has_partial && c.partial_epoch >= h->epoch &&
 		       c.partial_upto >= h->limit);
-		if (!token_equal(&s.want->lineage, &h->lineage))
+		if (!token_equal(&s.want[0]->lineage, &h->lineage))
 			yes = fault_set(f, BLX_RESYNC,
 					"%s: tracking began anew while a list was out", dev);
 	}

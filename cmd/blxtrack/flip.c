@@ -119,45 +119,85 @@ int flip_tidy(const struct tracked *t, struct fault *f)
 	return delta_drop(t, acked, f) || delta_merge(t, DELTAS_MAX, f) ? -1 : 0;
 }
 
-int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *want,
-	 struct stamp *stamp, struct fault *f)
+// Sizes that the wanted devices have grown to; 0 where they have not.
+static int find_grown(struct tracked *all, size_t n, const bool *wanted, uint64_t *grown,
+		      struct fault *f)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t size = all[i].dev.size;
+		if (wanted[i] && identify_again(&all[i], &size, f))
+			return -1;
+		grown[i] = size > all[i].dev.size ? size : 0;
+	}
+	return 0;
+}
+
+// The first half of growth: the bitmap that is marked next has room before anything is marked in
+// it.
+static int begin_growth(const struct kernel *k, struct tracked *all, size_t n,
+			const uint64_t *grown, uint32_t parity, struct fault *f)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!grown[i])
+			continue;
+		if (grow(k, &all[i], parity, grown[i], f))
+			return -1;
+		if (all[i].dev.partition)
+			k->slots[all[i].slot].end = (all[i].dev.start + grown[i]) >> SECTOR_SHIFT;
+	}
+	return 0;
+}
+
+static int end_growth(const struct kernel *k, struct tracked *all, size_t n, const uint64_t *grown,
+		      uint32_t parity, struct fault *f)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!grown[i])
+			continue;
+		if (grow(k, &all[i], parity, grown[i], f))
+			return -1;
+		all[i].known.beyond = k->slots[all[i].slot].beyond;
+	}
+	return 0;
+}
+
+static int flip_all(const struct kernel *k, struct tracked *all, size_t n, const bool *wanted,
+		    uint64_t *grown, struct stamp *stamps, struct fault *f)
 {
 	uint32_t old = __atomic_load_n(k->parity, __ATOMIC_SEQ_CST) & 1, new = !old;
-	uint64_t size = want->dev.size;
-	struct stamp ignored;
 
-	if (identify_again(want, &size, f))
-		return -1;
-	bool grown = size > want->dev.size;
-	if (kernel_grace(k, f))
+	if (find_grown(all, n, wanted, grown, f) || kernel_grace(k, f))
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (flips(&all[i]) && harvest(k, &all[i], new, false, &ignored, f))
+		if (flips(&all[i]) && harvest(k, &all[i], new, false, &stamps[i], f))
 			return -1;
-	if (grown) {
-		if (grow(k, want, new, size, f))
-			return -1;
-		if (want->dev.partition)
-			k->slots[want->slot].end = (want->dev.start + size) >> SECTOR_SHIFT;
-	}
+	if (begin_growth(k, all, n, grown, new, f))
+		return -1;
 	__atomic_store_n(k->parity, new, __ATOMIC_SEQ_CST);
 	if (kernel_grace(k, f))
 		return -1;
-	if (grown)
-		want->dev.size = size;
+	for (size_t i = 0; i < n; i++)
+		if (grown[i])
+			all[i].dev.size = grown[i];
 	if (carry(k, all, n, new, f))
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (flips(&all[i]) && harvest(k, &all[i], old, &all[i] == want,
-					      &all[i] == want ? stamp : &ignored, f))
+		if (flips(&all[i]) && harvest(k, &all[i], old, wanted[i], &stamps[i], f))
 			return -1;
-	if (grown) {
-		if (grow(k, want, old, size, f))
-			return -1;
-		want->known.beyond = k->slots[want->slot].beyond;
-	}
+	if (end_growth(k, all, n, grown, old, f))
+		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (flip_tidy(&all[i], f) || tracked_save(&all[i], f))
 			return -1;
 	return 0;
+}
+
+int flip(const struct kernel *k, struct tracked *all, size_t n, const bool *wanted,
+	 struct stamp *stamps, struct fault *f)
+{
+	uint64_t *grown = calloc(n, sizeof(*grown));
+	int bad = grown ? flip_all(k, all, n, wanted, grown, stamps, f) : fault_errno(f, "flip");
+
+	free(grown);
+	return bad;
 }

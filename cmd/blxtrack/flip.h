@@ -9,10 +9,13 @@
 #include "kernel.h"
 #include "state.h"
 
-// Flip all devices. On return each of ALL that had changes, and WANT in any case, has a delta of
-// the new epoch; *stamp is WANT's. The state of each is saved.
-int flip(const struct kernel *k, struct tracked *all, size_t n, struct tracked *want,
-	 struct stamp *stamp, struct fault *f);
+// Flip all N devices at one instant. WANTED and STAMPS are parallel to ALL. On return each that had
+// changes, and each wanted one in any case, has a delta of its next epoch; stamps[i] is that of a
+// wanted one, and undefined for others. A wanted device that has grown is tracked at its new size;
+// one that is not what it was (identify_again) fails the flip before anything is flipped. The state
+// of each is saved.
+int flip(const struct kernel *k, struct tracked *all, size_t n, const bool *wanted,
+	 struct stamp *stamps, struct fault *f);
 
 // Drop the deltas that every consumer has acked; merge neighbours where there are many.
 int flip_tidy(const struct tracked *t, struct fault *f);

@@ -80,10 +80,11 @@ static void lock_run(const char *dev, const char *consumer)
 	struct consumer c;
 	char name[128];
 
-	if (session_open(&s, dev, &f) || consumer_load(s.want, consumer, &c, &f))
+	if (session_open(&s, (char *[]){(char *)dev}, 1, &f) ||
+	    consumer_load(s.want[0], consumer, &c, &f))
 		die_fault(&f);
 	snprintf(name, sizeof(name), "run.%s", consumer);
-	int fd = openat(s.want->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(s.want[0]->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		die_errno("%s: %s", dev, name);
 	if (flock(fd, LOCK_EX | LOCK_NB)) {

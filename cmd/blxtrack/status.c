@@ -392,30 +392,14 @@ int cmd_status(int argc, char **argv)
 	struct fault f;
 	size_t n = 0;
 
-	for (int i = optind; i < argc; i++) {
-		struct tracked t;
-		if (tracked_find(&t, argv[i], &f))
-			give_up(&o, &f);
-		tracked_close(&t);
-	}
-	if (session_open(&s, optind < argc ? argv[optind] : NULL, &f))
+	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
 		give_up(&o, &f);
 	struct report *reports = calloc(s.n + 1, sizeof(*reports));
 	if (!reports)
 		die_errno("status");
-	for (size_t i = 0; i < s.n; i++) {
-		bool chosen = optind == argc;
-		for (int a = optind; a < argc && !chosen; a++) {
-			struct tracked t;
-			if (tracked_find(&t, argv[a], &f))
-				give_up(&o, &f);
-			chosen = t.dev.major == s.all[i].dev.major &&
-				 t.dev.minor == s.all[i].dev.minor;
-			tracked_close(&t);
-		}
-		if (chosen && gather(&s, &s.all[i], &reports[n++], &f))
+	for (size_t i = 0; i < s.n; i++)
+		if ((optind == argc || s.wanted[i]) && gather(&s, &s.all[i], &reports[n++], &f))
 			give_up(&o, &f);
-	}
 	int code = print_all(reports, n, &o);
 	for (size_t i = 0; i < n; i++)
 		release(&reports[i]);

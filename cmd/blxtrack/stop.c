@@ -108,34 +108,20 @@ static int stop_named(const struct options *o, int n, char **paths, struct fault
 	size_t stopped = 0;
 	int bad = 0;
 
-	if (session_open(&s, NULL, f))
+	if (session_open(&s, paths, (size_t)n, f))
 		return -1;
-	bool *chosen = calloc(s.n + 1, sizeof(*chosen));
-	if (!chosen)
-		return fault_errno(f, "stop");
-	for (int p = 0; p < n && !bad; p++) {
-		struct tracked t;
-		bad = tracked_find(&t, paths[p], f);
-		if (bad)
-			break;
-		for (size_t i = 0; i < s.n; i++)
-			if (s.all[i].dev.major == t.dev.major && s.all[i].dev.minor == t.dev.minor)
-				chosen[i] = true;
-		tracked_close(&t);
-	}
 	for (size_t i = 0; i < s.n && !bad; i++) {
-		chosen[i] |= o->all;
-		if (chosen[i] && !o->force)
+		s.wanted[i] |= o->all;
+		if (s.wanted[i] && !o->force)
 			bad = check_acked(&s, &s.all[i], f);
 	}
 	for (size_t i = 0; i < s.n && !bad; i++) {
-		if (chosen[i])
+		if (s.wanted[i])
 			bad = stop_one(&s, &s.all[i], f);
-		stopped += chosen[i];
+		stopped += s.wanted[i];
 	}
 	if (!bad && stopped == s.n)
 		bad = leave(f);
-	free(chosen);
 	session_close(&s);
 	return bad;
 }
