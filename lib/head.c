@@ -4,18 +4,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "head.h"
 #include "num.h"
 
-enum kind { UUID, DEVICE, NAME, WORD, TEXT, U64, U32, BASE, PARTIAL, RESYNC, EPOCH, CHAIN, TIME };
+enum kind {
+	UUID,
+	DEVICE,
+	NAME,
+	WORD,
+	TEXT,
+	U64,
+	U32,
+	BASE,
+	PARTIAL,
+	RESYNC,
+	EPOCH,
+	CHAIN,
+	GROUP,
+	TIME
+};
 
 enum { ANY = 1, MUST = 2 }; // ANY: an anonymous header may have it too; MUST: a tracked one has it
 
 enum { LINE = 4096, MAJOR_MAX = 4095, MINOR_MAX = 1048575 }; // dev_t of the kernel: 12 and 20 bits
-
-static const int64_t TIME_MAX = 253402300799; // 9999-12-31T23:59:59Z
 
 static const struct field {
 	const char *key;
@@ -40,6 +52,7 @@ static const struct field {
 	{"resync", RESYNC, 0, 0},
 	{"epoch", EPOCH, 0, MUST},
 	{"chain", CHAIN, 0, MUST},
+	{"group", GROUP, 0, 0},
 	{"time", TIME, 0, ANY},
 	{"label", NAME, offsetof(struct head, label), ANY},
 };
@@ -139,28 +152,17 @@ static int parse_partial(char *value, struct head *h)
 		       : 0;
 }
 
-static void time_text(int64_t t, char text[32])
+// `I/N ID`
+static int parse_group(char *value, struct head *h)
 {
-	struct tm tm;
-	time_t tt = (time_t)t;
+	char *of, *id;
 
-	gmtime_r(&tt, &tm);
-	strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-static int parse_time(const char *value, int64_t *to)
-{
-	struct tm tm = {0};
-	char again[32];
-	const char *end = strptime(value, "%Y-%m-%dT%H:%M:%SZ", &tm);
-
-	if (!end || *end || strlen(value) != 20)
-		return -1;
-	*to = timegm(&tm);
-	if (*to < 0 || *to > TIME_MAX)
-		return -1;
-	time_text(*to, again); // strptime takes a 31st of February
-	return strcmp(value, again) ? -1 : 0;
+	return cut(value, '/', &of) || cut(of, ' ', &id) ||
+			       parse_u32(of, HEAD_GROUP_MAX, &h->group_of) ||
+			       parse_u32(value, h->group_of, &h->group_at) || !h->group_at ||
+			       token_parse(id, &h->group)
+		       ? -1
+		       : 0;
 }
 
 static int parse_chain(const char *value, struct head *h)
@@ -198,8 +200,10 @@ static int parse_value(const struct field *d, char *value, struct head *h)
 		return parse_position(value, &h->epoch, &h->token);
 	case CHAIN:
 		return parse_chain(value, h);
+	case GROUP:
+		return parse_group(value, h);
 	case TIME:
-		return parse_time(value, &h->time);
+		return num_time(value, &h->time);
 	}
 	return -1;
 }
@@ -311,7 +315,7 @@ static int check_text(const struct head *h, struct fault *f)
 		return refuse(f, "bad name");
 	if (h->serial[0] && !printable(h->serial, true))
 		return refuse(f, "bad serial");
-	if (h->time < 0 || h->time > TIME_MAX)
+	if (h->time < 0 || h->time > NUM_TIME_MAX)
 		return refuse(f, "bad time");
 	return 0;
 }
@@ -338,6 +342,9 @@ int head_check(const struct head *h, struct fault *f)
 		return refuse(f, "cursor is beyond size");
 	if (h->has_partial && h->partial_upto > h->size)
 		return refuse(f, "partial is beyond size");
+	if (h->group_of > HEAD_GROUP_MAX || h->group_at > h->group_of ||
+	    (h->group_of && !h->group_at))
+		return refuse(f, "bad group");
 	if (h->resync && !h->has_base)
 		return refuse(f, "a resync without a base");
 	return check_chain(h, f);
@@ -397,7 +404,7 @@ static void put_number(FILE *to, const struct field *d, uint64_t v, const struct
 static void put_field(FILE *to, const struct field *d, const struct head *h)
 {
 	const void *at = (const char *)h + d->at;
-	char text[UUID_TEXT];
+	char text[UUID_TEXT]; // the longest
 
 	switch (d->kind) {
 	case UUID:
@@ -444,9 +451,15 @@ static void put_field(FILE *to, const struct field *d, const struct head *h)
 	case CHAIN:
 		put_chain(to, h);
 		break;
+	case GROUP:
+		if (!h->group_of)
+			break;
+		token_format(&h->group, text);
+		fprintf(to, "# %s: %u/%u %s\n", d->key, h->group_at, h->group_of, text);
+		break;
 	case TIME:
 		if (h->time) {
-			time_text(h->time, text);
+			num_time_text(h->time, text);
 			fprintf(to, "# time: %s\n", text);
 		}
 		break;

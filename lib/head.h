@@ -16,6 +16,7 @@
 enum {
 	HEAD_NAME_MAX = 64,              // consumer and label, bytes without the NUL
 	HEAD_CHAIN_MAX = 65536,          // tokens
+	HEAD_GROUP_MAX = 1024,           // lists of one point in time
 	HEAD_TEXT_MAX = 4 * 1024 * 1024, // bytes of the text form
 };
 
@@ -59,6 +60,11 @@ struct head {
 	// Every token from the base (first, if there is one) to this epoch's (last), ascending.
 	struct token *chain; // malloc'ed, owned by the head
 	size_t chain_len;
+
+	// Lists of several devices that were cut at one instant: this is the group_at-th of
+	// group_of with one id; 0 of 0: of none. A receiver takes all of them or none.
+	uint32_t group_at, group_of;
+	struct token group;
 
 	uint32_t seen; // head_line()'s own: keys that came; 0 in a header filled in by a program
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "num.h"
 
@@ -82,4 +83,28 @@ int num_seconds(const char *s, uint64_t *v)
 	static const uint64_t factor[] = {1, 60, 3600, 86400};
 
 	return scaled(s, "smhd", factor, v);
+}
+
+void num_time_text(int64_t t, char text[NUM_TIME_TEXT])
+{
+	struct tm tm;
+	time_t tt = (time_t)t;
+
+	gmtime_r(&tt, &tm);
+	strftime(text, NUM_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+int num_time(const char *s, int64_t *t)
+{
+	struct tm tm = {0};
+	char again[NUM_TIME_TEXT];
+	const char *end = strptime(s, "%Y-%m-%dT%H:%M:%SZ", &tm);
+
+	if (!end || *end || strlen(s) != 20)
+		return refuse(EINVAL);
+	*t = timegm(&tm);
+	if (*t < 0 || *t > NUM_TIME_MAX)
+		return refuse(ERANGE);
+	num_time_text(*t, again); // strptime takes a 31st of February
+	return strcmp(s, again) ? refuse(EINVAL) : 0;
 }

@@ -17,4 +17,10 @@ int num_size(const char *s, uint64_t *v);
 // A duration in seconds: decimal with an optional s, m, h or d.
 int num_seconds(const char *s, uint64_t *v);
 
+// A time in UTC as 2026-01-02T03:04:05Z, from and to seconds since 1970.
+enum { NUM_TIME_TEXT = 32 };
+static const int64_t NUM_TIME_MAX = 253402300799; // 9999-12-31T23:59:59Z
+int num_time(const char *s, int64_t *t);
+void num_time_text(int64_t t, char text[NUM_TIME_TEXT]);
+
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // The block stream (blx-stream(5)): 8-byte magic, then frames. An epoch is HEAD, any number of DATA
 // and ZERO ascending, COMMIT; a stream is one or more epochs, then END. ABORT may stand for any
-// frame and ends the stream as failed.
+// frame and ends the stream as failed. Streams may follow one another in one file or pipe.
 #ifndef BLX_STREAM_H
 #define BLX_STREAM_H
 
@@ -82,6 +82,9 @@ uint64_t stream_reader_position(const struct stream_reader *r);
 // After END: 1 if input ended there, 0 if bytes follow (does not block on a pipe that stays open:
 // only what was already read or a regular file is looked at).
 int stream_reader_at_eof(struct stream_reader *r);
+// After END: does another stream follow in the input? 1: stream_read() goes on with it (and says so
+// if it is none); 0: input ended, or nobody reads what is watched any more; -1. Waits to know.
+int stream_reader_next(struct stream_reader *r, struct fault *f);
 
 // ---- writing: cannot write an invalid stream; a call that would is -1 with errno EINVAL and
 // writes nothing. Other failures: -1 with errno of write(2), after which only stream_writer_free()
@@ -104,6 +107,8 @@ int stream_write_commit(struct stream_writer *w); // flushes
 int stream_write_end(struct stream_writer *w);    // flushes
 // In any state but after END; what is buffered goes out first. Flushes.
 int stream_write_abort(struct stream_writer *w, enum blx_exit code, const char *why);
+// After END: the next frame is a HEAD that begins another stream. 0, or -1 with EINVAL.
+int stream_writer_next(struct stream_writer *w);
 // Pass a frame that a reader returned on (HEAD: with its parsed head).
 int stream_write_frame(struct stream_writer *w, const struct frame *fr, const struct head *h);
 // Bytes written so far (after packing).

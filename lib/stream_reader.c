@@ -168,14 +168,17 @@ static int read_magic(struct stream_reader *r, struct fault *f)
 {
 	int n = need(r, MAGIC, f);
 	size_t have = r->end - r->at < MAGIC ? r->end - r->at : MAGIC;
+	const uint8_t *b = r->buf + r->at;
 
 	if (n < 0)
 		return -1;
 	if (!have)
 		return fault_set(f, BLX_CORRUPT, "empty input, not a stream");
-	if (!memcmp(r->buf, "# blx-ex", have))
+	if (r->position && memcmp(b, STREAM_MAGIC, have))
+		return bad(r->position, f, "bytes follow after END");
+	if (!memcmp(b, "# blx-ex", have))
 		return bad(0, f, "not a stream but an extent list (is a blxread missing?)");
-	if (memcmp(r->buf, STREAM_MAGIC, have))
+	if (memcmp(b, STREAM_MAGIC, have))
 		return bad(0, f, "not a blx stream");
 	if (!n)
 		return cut(r, f);
@@ -190,13 +193,9 @@ static int read_magic(struct stream_reader *r, struct fault *f)
 static const char *check_lengths(const struct frame_header *h)
 {
 	static const uint32_t max[] = {
-		[FRAME_HEAD] = HEAD_TEXT_MAX,
-		[FRAME_DATA] = FRAME_DATA_MAX,
-		[FRAME_ZERO] = 0,
-		[FRAME_COMMIT] = FRAME_COUNTS,
-		[FRAME_END] = FRAME_COUNTS,
-		[FRAME_ABORT] = FRAME_WHY_MAX,
-		[FRAME_PACK] = FRAME_PACKED_MAX,
+		[FRAME_HEAD] = HEAD_TEXT_MAX,  [FRAME_DATA] = FRAME_DATA_MAX,
+		[FRAME_COMMIT] = FRAME_COUNTS, [FRAME_END] = FRAME_COUNTS,
+		[FRAME_ABORT] = FRAME_WHY_MAX, [FRAME_PACK] = FRAME_PACKED_MAX,
 	};
 	bool known = h->type >= FRAME_HEAD && h->type <= FRAME_PACK;
 
@@ -461,7 +460,7 @@ static int read_frame(struct stream_reader *r, struct frame *fr, struct fault *f
 		if (read_outer(r, fr, f) < 0)
 			return -1;
 		if (fr->type == FRAME_PACK ? r->show_packs
-					   : !(fr->type > FRAME_PACK || fr->type < FRAME_HEAD))
+					   : fr->type >= FRAME_HEAD && fr->type < FRAME_PACK)
 			return 1;
 	}
 }
@@ -487,4 +486,17 @@ int stream_reader_at_eof(struct stream_reader *r)
 	if (r->end == r->at && !r->eof && fstat(r->fd, &st) == 0 && S_ISREG(st.st_mode))
 		need(r, 1, &f); // an unreadable rest is no rest
 	return r->end == r->at;
+}
+
+int stream_reader_next(struct stream_reader *r, struct fault *f)
+{
+	int got = need(r, 1, f);
+
+	if (got <= 0) // who reads our output and has gone has all that it wants
+		return got < 0 && errno != EPIPE ? -1 : 0;
+	r->state = START;
+	r->epochs = 0;
+	r->total = (struct stream_counts){0};
+	frame_digest_reset(r->total_digest);
+	return 1;
 }

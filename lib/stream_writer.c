@@ -21,7 +21,7 @@ enum state {
 	OUTSIDE, // of an epoch
 	INSIDE,
 	ENDED,
-	FAILED,
+	FAILED, // or aborted
 };
 
 struct stream_writer {
@@ -352,7 +352,18 @@ int stream_write_abort(struct stream_writer *w, enum blx_exit code, const char *
 	if (put_magic(w) || finish_packs(w) ||
 	    put_frame(w, FRAME_ABORT, code, 0, text, n, &check) || flush(w))
 		return -1;
-	w->state = ENDED;
+	w->state = FAILED;
+	return 0;
+}
+
+int stream_writer_next(struct stream_writer *w)
+{
+	if (w->state != ENDED)
+		return invalid();
+	w->state = START;
+	w->epochs = 0;
+	w->total = (struct stream_counts){0};
+	frame_digest_reset(w->total_digest);
 	return 0;
 }
 

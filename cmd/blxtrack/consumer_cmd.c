@@ -8,6 +8,7 @@
 
 #include "blxtrack.h"
 #include "die.h"
+#include "num.h"
 
 static void usage(FILE *to)
 {
@@ -81,13 +82,11 @@ static int list(struct session *s, struct fault *f)
 	if (consumer_all(s->want[0], &c, &n, f))
 		return -1;
 	for (size_t i = 0; i < n && !bad; i++) {
-		char when[32] = "never";
+		char when[NUM_TIME_TEXT] = "never";
 		struct changes ch;
-		struct tm tm;
 		uint64_t bytes;
-		time_t at = (time_t)c[i].acked;
-		if (at && gmtime_r(&at, &tm))
-			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		if (c[i].acked)
+			num_time_text(c[i].acked, when);
 		if (c[i].lost || s->want[0]->lost[0]) {
 			printf("%s %" PRIu64 " %s lost\n", c[i].name, consumer_acked(&c[i]), when);
 			continue;

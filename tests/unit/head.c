@@ -69,6 +69,34 @@ static void golden(const char *name)
 	free(list);
 }
 
+static void groups(void)
+{
+	struct head h;
+	struct fault f = {.text = ""};
+	size_t n;
+	const char *text = FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER BASE CURSOR EPOCH CHAIN
+		"# group: 2/3 " T1 "\n";
+
+	head_init(&h);
+	ok(head_parse(&h, text, strlen(text), &f) == 0 && h.group_at == 2 && h.group_of == 3,
+	   "a list is the second of three (%s)", f.text);
+	char *back = head_format(&h, &n);
+	ok(back && !strcmp(back, text), "and says so again");
+	free(back);
+	head_free(&h);
+	takes(WHOLE "# group: 1/1 " T1 "\n", "a group of one");
+	takes(WHOLE "# group: 1024/1024 " T1 "\n", "a large group");
+	refuses(WHOLE "# group: 0/3 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: 4/3 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: 1/1025 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: 0/0 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: 1/2\n", "bad value");
+	refuses(WHOLE "# group: 1 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: -1/2 " T1 "\n", "bad value");
+	refuses(WHOLE "# group: 1/2 short\n", "bad value");
+	refuses(FIRST SIZE "# group: 1/2 " T1 "\n", "without 'lineage'");
+}
+
 static void lines_refused(void)
 {
 	refuses("", "empty");
@@ -190,6 +218,7 @@ int main(void)
 	takes(FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER "# base: none\n# cursor: 0\n" EPOCH CHAIN,
 	      "no base");
 	takes(WHOLE "# partial: 12 " T2 " 1048576\n", "a partial up to the end");
+	groups();
 	lines_refused();
 	heads_refused();
 	long_chain();

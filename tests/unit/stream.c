@@ -285,6 +285,67 @@ static void waiting(void)
 	close(out[1]);
 }
 
+// Epochs of BYTES, stream after stream; each stream is told to begin at the right place.
+static int read_on(const void *bytes, size_t n, int *streams, struct fault *f)
+{
+	int fd = fd_of(bytes, n), got;
+	struct stream_reader *r = must(stream_reader_new(fd));
+	struct frame fr;
+
+	*streams = 0;
+	do {
+		while ((got = stream_read(r, &fr, f)) > 0)
+			;
+		*streams += !got;
+	} while (!got && (got = stream_reader_next(r, f)) > 0);
+	stream_reader_free(r);
+	close(fd);
+	return got;
+}
+
+static void streams_in_succession(void)
+{
+	struct head h = {.size = 1 << 22, .limit = 1 << 22, .anonymous = true};
+	int fd = fd_of("", 0), bad = 0, streams;
+	struct stream_writer *w = must(stream_writer_new(fd));
+	static uint8_t bytes[4096];
+	struct fault f = {.text = ""};
+
+	ok(einval(stream_writer_next(w)), "no next stream before one has ended");
+	for (int i = 0; i < 3; i++) {
+		bad |= i && stream_writer_next(w);
+		bad |= stream_write_head(w, &h) || stream_write_data(w, 4096, "hello", 5);
+		bad |= !einval(stream_writer_next(w)) || stream_write_commit(w) ||
+		       stream_write_end(w);
+	}
+	ok(!bad, "three streams through one writer (%s)", strerror(errno));
+	size_t n = (size_t)lseek(fd, 0, SEEK_END), one = n / 3;
+	ok(n % 3 == 0 && pread(fd, bytes, sizeof(bytes), 0) == (ssize_t)n &&
+		   !memcmp(bytes, bytes + one, one),
+	   "are as one by one");
+	ok(read_on(bytes, n, &streams, &f) == 0 && streams == 3, "and read one after the other %s",
+	   f.text);
+	ok(read_on(bytes, one + 3, &streams, &f) == -1 && streams == 1 && strstr(f.text, "cut at"),
+	   "cut in the second one's magic (%s)", f.text);
+	ok(read_on(bytes, 2 * one - 1, &streams, &f) == -1 && streams == 1 &&
+		   strstr(f.text, "cut at"),
+	   "cut in the second one's END (%s)", f.text);
+	bytes[one] = 'b';
+	ok(read_on(bytes, n, &streams, &f) == -1 && streams == 1 &&
+		   strstr(f.text, "bytes follow after END"),
+	   "no stream but bytes (%s)", f.text);
+	bytes[one] = 'B';
+	bytes[2 * one + 60] ^= 1;
+	ok(read_on(bytes, n, &streams, &f) == -1 && streams == 2 && f.code == BLX_CORRUPT,
+	   "a wrong byte in the third one (%s)", f.text);
+	stream_write_abort(w, BLX_SYSTEM, "x");
+	stream_writer_next(w);
+	ok(!stream_write_abort(w, BLX_SYSTEM, "x") && einval(stream_writer_next(w)),
+	   "nothing follows an aborted one");
+	stream_writer_free(w);
+	close(fd);
+}
+
 static void not_streams(void)
 {
 	struct fault f;
@@ -323,5 +384,6 @@ int main(void)
 	packed_streams();
 	longest_chain();
 	waiting();
+	streams_in_succession();
 	return done();
 }
