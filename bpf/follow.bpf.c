@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Reports each write to the followed disks when it is submitted, where the process is known. A ring
-// buffer that is full counts what it drops. For people; replication uses track.bpf.c, which cannot
+// buffer that is full counts what it drops. For people; replication uses bitmaps, which cannot
 // overflow.
 #include "ktypes.h"
 #include <linux/bpf.h>
@@ -9,12 +9,9 @@
 
 #include "follow.h"
 
-typedef __u32 u32;
-typedef __u64 u64;
-
 char LICENSE[] SEC("license") = "GPL";
 
-enum { OP_MASK = 0xff, SECTOR_SHIFT = 9 };
+enum { SECTOR_SHIFT = 9 };
 
 const volatile __u32 nranges = 0;
 const volatile struct follow_range ranges[FOLLOW_RANGES] = {};
@@ -26,18 +23,13 @@ struct {
 
 __u64 dropped = 0;
 
-#define OP(name)                                                                                   \
-	(bpf_core_enum_value_exists(enum req_op, REQ_OP_##name)                                    \
-		 ? bpf_core_enum_value(enum req_op, REQ_OP_##name)                                 \
-		 : bpf_core_enum_value(enum req_opf___old, REQ_OP_##name##___old))
-
 static __always_inline u32 kind(u32 op)
 {
 	if (op == OP(DISCARD))
 		return FOLLOW_DISCARD;
-	if (op == bpf_core_enum_value(enum req_op, REQ_OP_WRITE_ZEROES))
+	if (op == OP(WRITE_ZEROES))
 		return FOLLOW_ZEROES;
-	if (op == bpf_core_enum_value(enum req_op, REQ_OP_SECURE_ERASE))
+	if (op == OP(SECURE_ERASE))
 		return FOLLOW_ERASE;
 	return FOLLOW_WRITE;
 }
@@ -86,8 +78,7 @@ int queue(u64 *ctx)
 	struct gendisk *disk = bdev ? bdev->bd_disk : 0;
 	if (!disk)
 		return 0;
-	report((u32)disk->major << 20 | (u32)disk->first_minor, bio->bi_iter.bi_sector,
-	       size >> SECTOR_SHIFT, kind(op), 1);
+	report(disk_number(disk), bio->bi_iter.bi_sector, size >> SECTOR_SHIFT, kind(op), 1);
 	return 0;
 }
 
@@ -102,7 +93,6 @@ int complete(u64 *ctx)
 	struct request_queue *q = rq->q;
 	struct gendisk *disk = q ? q->disk : 0;
 	if (disk)
-		report((u32)disk->major << 20 | (u32)disk->first_minor, 0, 0, FOLLOW_PASSTHROUGH,
-		       0);
+		report(disk_number(disk), 0, 0, FOLLOW_PASSTHROUGH, 0);
 	return 0;
 }

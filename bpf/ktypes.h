@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The few kernel types and fields that the programs read; CO-RE finds their offsets on the running
- * kernel. */
+ * kernel. What differs between kernels is here too, each with the commit that changed it. */
 #ifndef BLX_KTYPES_H
 #define BLX_KTYPES_H
 
 #include <linux/types.h>
+
+typedef __u8 u8;
+typedef __u32 u32;
+typedef __u64 u64;
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct gendisk {
 	int major;
 	int first_minor;
+	int flags;
 };
 
 struct request_queue {
 	struct gendisk *disk; /* since 5.15 (d152c682f03c); the tracker needs 5.17 anyway */
+	void *queuedata;
 };
 
 struct bvec_iter {
@@ -57,7 +63,19 @@ struct nvme_request {
 	struct nvme_command *cmd;
 };
 
+/* drivers/nvme: a namespace behind one controller, and what all its paths make up. */
+struct nvme_ns_head {
+	struct gendisk *disk;
+};
+
+struct nvme_ns {
+	struct nvme_ns_head *head;
+};
+
 #pragma clang attribute pop
+
+/* enum since 5.17 (a4561f9fccc5), without a name that CO-RE could look for */
+enum { GENHD_FL_HIDDEN = 1 << 1 };
 
 /* Named req_opf before 6.0 (ff07a02e9e8e). */
 enum req_op {
@@ -72,8 +90,31 @@ enum req_op {
 
 enum req_opf___old {
 	REQ_OP_DISCARD___old = 3,
+	REQ_OP_SECURE_ERASE___old = 5,
+	REQ_OP_WRITE_ZEROES___old = 9,
 	REQ_OP_DRV_IN___old = 34,
 	REQ_OP_DRV_OUT___old = 35,
 };
+
+/* Operation numbers moved between kernels; those of passthrough did in 5.10 to 5.12. */
+#define OP(name)                                                                                   \
+	(bpf_core_enum_value_exists(enum req_op, REQ_OP_##name)                                    \
+		 ? bpf_core_enum_value(enum req_op, REQ_OP_##name)                                 \
+		 : bpf_core_enum_value(enum req_opf___old, REQ_OP_##name##___old))
+enum { OP_MASK = 0xff };
+
+/* A kernel pointer as a number: the verifier forbids arithmetic on it otherwise. */
+#define ADDRESS(p)                                                                                 \
+	({                                                                                         \
+		u64 v_ = 0;                                                                        \
+		void *p_ = (p);                                                                    \
+		bpf_probe_read_kernel(&v_, sizeof(v_), &p_);                                       \
+		v_;                                                                                \
+	})
+
+static inline __attribute__((always_inline)) u32 disk_number(const struct gendisk *disk)
+{
+	return (u32)disk->major << 20 | (u32)disk->first_minor;
+}
 
 #endif

@@ -4,13 +4,34 @@
 #define BLX_TRACK_H
 
 enum {
-	TRACK_LAYOUT = 2, /* version of all below; a running kernel side of another version is left
+	TRACK_LAYOUT = 3, /* version of all below; a running kernel side of another version is left
 			     alone */
-	INSTANCES = 3, /* task, softirq and hardirq completions nest; one instance is always free */
-	SUBMIT = INSTANCES, /* the program that marks at submission; its place among the sums */
-	PROGRAMS,
+	INSTANCES = 3,    /* task, softirq and hardirq events nest; one instance is always free */
+	SUBMIT = INSTANCES, /* place among the sums of what is marked at submission */
+	SUMS,
 	SLOTS = 1024,
 	SECTOR_SHIFT = 9,
+};
+
+/* How the writes to a disk are seen. The programs of each way are loaded when the first device
+ * needs them. */
+enum way {
+	WAY_REQUEST, /* request-based disks: block_rq_complete and block_rq_issue */
+	WAY_HEAD,    /* NVMe multipath heads: the same, of the hidden disks that are their paths */
+	WAY_BIO,     /* dm, md, zram, brd, bcache: block_bio_queue and _remap, _complete */
+	WAYS
+};
+
+/* All programs: INSTANCES of each tracepoint whose events must not be missed, one of the others. */
+enum program {
+	COMPLETE_0,
+	ISSUE = COMPLETE_0 + INSTANCES,
+	HEAD_COMPLETE_0,
+	HEAD_ISSUE = HEAD_COMPLETE_0 + INSTANCES,
+	QUEUE_0,
+	REMAP_0 = QUEUE_0 + INSTANCES,
+	BIO_COMPLETE = REMAP_0 + INSTANCES,
+	PROGRAMS
 };
 
 /* How passthrough commands of a disk are told apart. */
@@ -34,19 +55,22 @@ struct slot {
 		end;        /* first sector after it; all ones for a whole disk, which may grow */
 	unsigned int shift; /* log2 of sectors in a block */
 	unsigned int passthrough; /* enum passthrough */
+	unsigned int way;         /* enum way */
+	unsigned int unused;
 	/* Counted up by the programs, never reset: writes outside the bitmap; events whose place
 	 * could not be found; and, in the first slot of a chain, passthrough commands to the disk
-	 * that may have written. */
+	 * that may have written, and bios for which the table of those in flight had no room. */
 	unsigned long long beyond;
 	unsigned long long unplaced;
 	unsigned long long passed;
+	unsigned long long crowded;
 };
 
 /*
  * A write between submission and completion, by the address of its request (of its bio, for a
- * discard). The flip marks what is in here once more: it may land after the flip. An entry whose
- * completion no program saw stays until the address is used again, which only costs sending its
- * blocks again.
+ * discard and for bio-based disks). The flip marks what is in here once more: it may land after the
+ * flip. An entry whose completion no program saw stays until the address is used again, which only
+ * costs sending its blocks again.
  */
 struct flight {
 	unsigned long long key;    /* 0: free */
@@ -54,8 +78,9 @@ struct flight {
 	unsigned int sectors;
 	unsigned int first; /* slot of the disk */
 };
-/* A table with open addressing: an entry lies in one of FLIGHT_PROBES places from its hash on. */
-enum { FLIGHTS = 1 << 15, FLIGHT_PROBES = 8 };
+/* Tables with open addressing: an entry lies in one of two buckets. Requests are few, as their
+ * queues are short; bios may wait behind dm-crypt or raid5 in large numbers. */
+enum { FLIGHTS = 1 << 15, BIOS = 1 << 17, BUCKET = 8 };
 
 /* Per CPU and program, for the first slot of a chain: what was seen on the whole disk. */
 struct sums {

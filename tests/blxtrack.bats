@@ -113,16 +113,6 @@ listed() {
   has "cannot be tracked: it has no size"
 }
 
-@test "a zram device is refused by name of its kind" {
-  id=$(cat /sys/class/zram-control/hot_add)
-  echo 16M >"/sys/block/zram$id/disksize"
-  run -5 blxtrack start "/dev/zram$id"
-  output_kept=$output
-  echo "$id" >/sys/class/zram-control/hot_remove
-  output=$output_kept
-  has "zram$id cannot be tracked: a zram device"
-}
-
 @test "a device that is not tracked is exit 5, and the message says what to run" {
   loop_new 8M
   run -5 blxtrack drain "$DEV"
@@ -584,7 +574,7 @@ P
 
 @test "a detached program is exit 6, and start begins again" {
   tracked_loop 8M
-  rm /sys/fs/bpf/blx/link-1
+  rm /sys/fs/bpf/blx/link-complete_1
   run -6 blxtrack drain -c t "$DEV"
   has "a tracking program was detached"
   run -0 blxtrack start "$DEV"

@@ -80,28 +80,47 @@ static void mark(const struct bitmap *b, const struct tracked *t, const struct f
 	}
 }
 
+// The new bitmap of each device, by the first slot of its disk's chain, as the tables of writes in
+// flight name it.
+struct target {
+	uint32_t first;
+	struct bitmap b;
+};
+
+static void carry_table(const struct flight_table *table, const struct tracked *all, size_t n,
+			const struct target *to)
+{
+	for (uint32_t w = 0; w < table->n; w++) {
+		const struct flight e = table->entry[w];
+		for (size_t i = 0; i < n && e.key; i++)
+			if (to[i].b.words && to[i].first == e.first)
+				mark(&to[i].b, &all[i], &e);
+	}
+}
+
 // A write that was submitted before the flip may land after it, and after the read that the flip is
-// for. Its completion marks it in the new bitmap, unless no program sees that completion: mark now
-// whatever is in flight.
+// for. The completion of a request marks it in the new bitmap, unless no program sees that; a bio's
+// completion cannot: mark now whatever is in flight.
 static int carry(const struct kernel *k, const struct tracked *all, size_t n, uint32_t parity,
 		 struct fault *f)
 {
-	uint32_t first;
+	struct target *to = calloc(n + 1, sizeof(*to));
+	int bad = to ? 0 : fault_errno(f, "flip");
 
-	for (size_t i = 0; i < n; i++) {
-		struct bitmap b;
-		if (!flips(&all[i]))
-			continue;
-		if (kernel_slot_first(k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
-				      &first, f) ||
-		    kernel_bitmap_map(k, all[i].slot, parity, &b, f))
-			return -1;
-		for (uint32_t w = 0; w < FLIGHTS; w++)
-			if (k->flights[w].key && k->flights[w].first == first)
-				mark(&b, &all[i], &k->flights[w]);
-		kernel_bitmap_unmap(&b);
+	for (size_t i = 0; i < n && !bad; i++)
+		if (flips(&all[i]))
+			bad = kernel_slot_first(
+				      k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
+				      &to[i].first, f) ||
+			      kernel_bitmap_map(k, all[i].slot, parity, &to[i].b, f);
+	if (!bad) {
+		carry_table(&k->flights, all, n, to);
+		carry_table(&k->bios, all, n, to);
 	}
-	return 0;
+	for (size_t i = 0; i < n && to; i++)
+		kernel_bitmap_unmap(&to[i].b);
+	free(to);
+	return bad ? -1 : 0;
 }
 
 int flip_tidy(const struct tracked *t, struct fault *f)
@@ -155,6 +174,8 @@ static int end_growth(const struct kernel *k, struct tracked *all, size_t n, con
 		if (!grown[i])
 			continue;
 		if (grow(k, &all[i], parity, grown[i], f))
+			return -1;
+		if (identity_grown(&all[i], f))
 			return -1;
 		all[i].known.beyond = k->slots[all[i].slot].beyond;
 	}

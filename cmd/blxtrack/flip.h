@@ -27,12 +27,16 @@ int prove(const struct kernel *k, struct tracked *t, struct fault *f);
 
 // Bounds at the start of tracking, with the slot active.
 int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f);
-int prove_host_begin(const struct kernel *k, struct host *h, struct fault *f);
+// Of the programs of one way, just loaded.
+int prove_host_begin(const struct kernel *k, enum way way, struct host *h, struct fault *f);
 
 // Is it the same device? Its size now in *new_size, at least what it was. Else tracked_lose().
 int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f);
 
-// What a loop device lies on; "" for others.
+// It has grown and been flipped: remember what it lies on now.
+int identity_grown(struct tracked *t, struct fault *f);
+
+// What a loop or dm device lies on; "" for others.
 int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f);
 
 #endif

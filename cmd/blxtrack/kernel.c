@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
@@ -15,24 +16,39 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "bpf/track.skel.h"
+#include "bpf/bio.skel.h"
+#include "bpf/head.skel.h"
+#include "bpf/request.skel.h"
+#include "btf.h"
 #include "kernel.h"
 
 #define BPF_FS "/sys/fs/bpf"
 enum { BPF_FS_MAGIC = 0xcafe4a11, WORD_BITS = 64 };
 
-static const char *const map_names[] = {"devices", "bitmaps", "sums", "runs",
-					"flights", "parity",  "slots"};
-enum { MAP_COUNT = sizeof(map_names) / sizeof(map_names[0]) };
+static const char *const program_names[PROGRAMS] = {
+	"complete_0",      "complete_1",      "complete_2", "issue",   "head_complete_0",
+	"head_complete_1", "head_complete_2", "head_issue", "queue_0", "queue_1",
+	"queue_2",         "remap_0",         "remap_1",    "remap_2", "bio_complete",
+};
+
+// The object of each way, and its programs.
+static const struct {
+	const void *(*object)(size_t *size);
+	enum program first, end;
+} sides[WAYS] = {
+	[WAY_REQUEST] = {request_bpf__elf_bytes, COMPLETE_0, HEAD_COMPLETE_0},
+	[WAY_HEAD] = {head_bpf__elf_bytes, HEAD_COMPLETE_0, QUEUE_0},
+	[WAY_BIO] = {bio_bpf__elf_bytes, QUEUE_0, PROGRAMS},
+};
 
 static void pin_path(char *path, size_t n, const char *kind, const char *name)
 {
 	snprintf(path, n, KERNEL_PINS "/%s-%s", kind, name);
 }
 
-static void link_path(char *path, size_t n, int instance)
+static void link_path(char *path, size_t n, enum program p)
 {
-	snprintf(path, n, KERNEL_PINS "/link-%d", instance);
+	pin_path(path, n, "link", program_names[p]);
 }
 
 // ---- loading
@@ -64,11 +80,56 @@ static int keep_words(enum libbpf_print_level level, const char *fmt, va_list ap
 	return 0;
 }
 
+// The effective capabilities of this process, a bit each.
+static uint64_t capabilities(void)
+{
+	FILE *in = fopen("/proc/self/status", "re");
+	char line[128];
+	unsigned long long caps = ~0ull;
+
+	while (in && fgets(line, sizeof(line), in))
+		if (!strncmp(line, "CapEff:", 7))
+			caps = strtoull(line + 7, NULL, 16);
+	if (in)
+		fclose(in);
+	return caps;
+}
+
+static bool locked_down(void)
+{
+	FILE *in = fopen("/sys/kernel/security/lockdown", "re");
+	char line[128] = "";
+	bool yes = in && fgets(line, sizeof(line), in) && strstr(line, "[confidentiality]");
+
+	if (in)
+		fclose(in);
+	return yes;
+}
+
+// Why loading was not permitted; NULL if nothing explains it.
+static const char *not_permitted(void)
+{
+	const uint64_t admin = 1ull << 21, both = 1ull << 38 | 1ull << 39, caps = capabilities();
+
+	if (geteuid())
+		return "not permitted: run as root";
+	if (!(caps & admin))
+		return (caps & both) == both ? "not permitted: the capability CAP_SYS_ADMIN is "
+					       "missing"
+					     : "not permitted: the capabilities CAP_SYS_ADMIN, or "
+					       "CAP_BPF and CAP_PERFMON, are missing";
+	if (locked_down())
+		return "not permitted: the kernel is locked down (confidentiality), no program may "
+		       "look into it";
+	return NULL;
+}
+
 static int load_fault(int err, struct fault *f)
 {
-	if (geteuid())
-		return fault_set(f, BLX_SYSTEM,
-				 "load tracking programs: not permitted: run as root");
+	const char *why = err == EPERM || err == EACCES ? not_permitted() : NULL;
+
+	if (why)
+		return fault_set(f, BLX_SYSTEM, "load tracking programs: %s", why);
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		return fault_set(f, BLX_SYSTEM,
 				 "/sys/kernel/btf/vmlinux: this kernel was built without BTF "
@@ -96,23 +157,27 @@ static void remove_pins(void)
 	rmdir(KERNEL_PINS);
 }
 
-static int attach_and_pin(struct track_bpf *t, struct fault *f)
+static void remove_links(enum way way)
 {
-	struct bpf_program *progs[PROGRAMS] = {t->progs.complete_0, t->progs.complete_1,
-					       t->progs.complete_2, t->progs.submit};
 	char path[128];
 
-	for (int i = 0; i < MAP_COUNT; i++) {
-		pin_path(path, sizeof(path), "map", map_names[i]);
-		struct bpf_map *map = bpf_object__find_map_by_name(t->obj, map_names[i]);
-		if (!map || bpf_map__pin(map, path))
-			return fault_errno(f, "%s: pin", path);
+	for (enum program p = sides[way].first; p < sides[way].end; p++) {
+		link_path(path, sizeof(path), p);
+		unlink(path);
 	}
-	for (int i = 0; i < PROGRAMS; i++) {
-		struct bpf_link *link = bpf_program__attach(progs[i]);
+}
+
+static int attach_and_pin(struct bpf_object *o, enum way way, struct fault *f)
+{
+	char path[128];
+
+	for (enum program p = sides[way].first; p < sides[way].end; p++) {
+		struct bpf_program *prog = bpf_object__find_program_by_name(o, program_names[p]);
+		struct bpf_link *link = prog ? bpf_program__attach(prog) : NULL;
 		if (!link)
-			return fault_errno(f, "attach to the block layer's tracepoints");
-		link_path(path, sizeof(path), i);
+			return fault_errno(f, "attach %s to the block layer's tracepoints",
+					   program_names[p]);
+		link_path(path, sizeof(path), p);
 		int bad = bpf_link__pin(link, path);
 		if (bad)
 			fault_errno(f, "%s: pin", path);
@@ -123,7 +188,57 @@ static int attach_and_pin(struct track_bpf *t, struct fault *f)
 	return 0;
 }
 
-int kernel_load(struct fault *f)
+// Maps of the same name are one map for all ways: libbpf takes what is pinned and pins what is not.
+static int share_maps(struct bpf_object *o, struct fault *f)
+{
+	struct bpf_map *map;
+	char path[128];
+
+	bpf_object__for_each_map(map, o)
+	{
+		pin_path(path, sizeof(path), "map", bpf_map__name(map));
+		if (!bpf_map__is_internal(map) && bpf_map__set_pin_path(map, path))
+			return fault_errno(f, "%s: pin", path);
+	}
+	return 0;
+}
+
+static int load_object(enum way way, struct fault *f)
+{
+	size_t size;
+	const void *bytes = sides[way].object(&size);
+	struct bpf_object *o = bpf_object__open_mem(bytes, size, NULL);
+
+	if (!o)
+		return load_fault(errno, f);
+	int bad = share_maps(o, f);
+	if (!bad && bpf_object__load(o))
+		bad = load_fault(errno, f);
+	if (!bad && (bad = attach_and_pin(o, way, f)))
+		remove_links(way);
+	bpf_object__close(o);
+	return bad;
+}
+
+bool kernel_has_rw_page(void)
+{
+	struct btf *b = btf__load_vmlinux_btf();
+	bool yes = b && btf_has_rw_page(b);
+
+	btf__free(b);
+	return yes;
+}
+
+static int check_kernel(struct fault *f)
+{
+	struct btf *b = btf__load_vmlinux_btf();
+	int bad = b ? btf_check(b, f) : load_fault(errno, f);
+
+	btf__free(b);
+	return bad;
+}
+
+int kernel_load(enum way way, struct fault *f)
 {
 	struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
 
@@ -132,21 +247,34 @@ int kernel_load(struct fault *f)
 	setrlimit(RLIMIT_MEMLOCK,
 		  &all); // before 5.11 maps were charged to it; later kernels do not care
 	libbpf_set_print(keep_words);
-	struct track_bpf *t = track_bpf__open();
-	if (!t)
-		return load_fault(errno, f);
-	if (track_bpf__load(t)) {
-		load_fault(errno, f);
-		track_bpf__destroy(t);
+	if (check_kernel(f))
 		return -1;
-	}
-	int bad = -1;
-	if (mkdir(KERNEL_PINS, 0700))
-		fault_errno(f, "%s: create", KERNEL_PINS);
-	else if ((bad = attach_and_pin(t, f)))
+	bool first = !mkdir(KERNEL_PINS, 0700);
+	if (!first && errno != EEXIST)
+		return fault_errno(f, "%s: create", KERNEL_PINS);
+	int bad = load_object(way, f);
+	if (bad && first)
 		remove_pins();
-	track_bpf__destroy(t);
 	return bad;
+}
+
+bool kernel_has(enum way way)
+{
+	char path[128];
+
+	link_path(path, sizeof(path), sides[way].first);
+	return !access(path, F_OK);
+}
+
+void kernel_unload_way(enum way way)
+{
+	remove_links(way);
+}
+
+void kernel_programs(enum way way, enum program *first, enum program *end)
+{
+	*first = sides[way].first;
+	*end = sides[way].end;
 }
 
 bool kernel_present(void)
@@ -177,20 +305,38 @@ static void *map_array(const char *name, size_t size, struct fault *f)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static int open_tables(struct kernel *k, struct fault *f)
+{
+	if ((kernel_has(WAY_REQUEST) || kernel_has(WAY_HEAD)) &&
+	    !(k->flights.entry = map_array("flights", FLIGHTS * sizeof(struct flight), f)))
+		return -1;
+	if (kernel_has(WAY_BIO) &&
+	    !(k->bios.entry = map_array("bios", BIOS * sizeof(struct flight), f)))
+		return -1;
+	k->flights.n = k->flights.entry ? FLIGHTS : 0;
+	k->bios.n = k->bios.entry ? BIOS : 0;
+	return 0;
+}
+
 int kernel_open(struct kernel *k, struct fault *f)
 {
-	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL, NULL};
+	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL, {0}, {0}};
 	if ((k->devices = get_pin("map", "devices", f)) < 0 ||
 	    (k->bitmaps = get_pin("map", "bitmaps", f)) < 0 ||
 	    (k->sums = get_pin("map", "sums", f)) < 0 ||
 	    (k->runs = get_pin("map", "runs", f)) < 0 ||
 	    !(k->parity = map_array("parity", sizeof(uint64_t), f)) ||
-	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f)) ||
-	    !(k->flights = map_array("flights", FLIGHTS * sizeof(struct flight), f))) {
+	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f)) || open_tables(k, f)) {
 		kernel_close(k);
 		return -1;
 	}
 	return 0;
+}
+
+static void unmap(volatile void *p, size_t size)
+{
+	if (p)
+		munmap((void *)p, size);
 }
 
 void kernel_close(struct kernel *k)
@@ -200,12 +346,10 @@ void kernel_close(struct kernel *k)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	if (k->parity)
-		munmap((void *)k->parity, sizeof(uint64_t));
-	if (k->slots)
-		munmap((void *)k->slots, SLOTS * sizeof(struct slot));
-	if (k->flights)
-		munmap((void *)k->flights, FLIGHTS * sizeof(struct flight));
+	unmap(k->parity, sizeof(uint64_t));
+	unmap(k->slots, SLOTS * sizeof(struct slot));
+	unmap(k->flights.entry, FLIGHTS * sizeof(struct flight));
+	unmap(k->bios.entry, BIOS * sizeof(struct flight));
 	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 }
 
@@ -219,16 +363,17 @@ int kernel_unload(struct fault *f)
 
 // ---- what runs
 
-static int link_info(int instance, struct bpf_link_info *info, struct fault *f)
+// 1: no such link
+static int link_info(enum program p, struct bpf_link_info *info, struct fault *f)
 {
 	char path[128];
 	uint32_t n = sizeof(*info);
 
-	link_path(path, sizeof(path), instance);
+	memset(info, 0, sizeof(*info));
+	link_path(path, sizeof(path), p);
 	int fd = bpf_obj_get(path);
 	if (fd < 0)
-		return fault_errno(f, "%s", path);
-	memset(info, 0, sizeof(*info));
+		return errno == ENOENT ? 1 : fault_errno(f, "%s", path);
 	int bad = bpf_obj_get_info_by_fd(fd, info, &n);
 	if (bad)
 		fault_errno(f, "%s: info", path);
@@ -238,61 +383,64 @@ static int link_info(int instance, struct bpf_link_info *info, struct fault *f)
 
 int kernel_ids(struct kernel_ids *ids, struct fault *f)
 {
-	for (int i = 0; i < PROGRAMS; i++) {
+	for (enum program p = 0; p < PROGRAMS; p++) {
 		struct bpf_link_info info;
-		if (link_info(i, &info, f))
+		if (link_info(p, &info, f) < 0)
 			return -1;
-		ids->link[i] = info.id;
-		ids->prog[i] = info.prog_id;
+		ids->link[p] = info.id;
+		ids->prog[p] = info.prog_id;
 	}
 	return 0;
 }
 
-int kernel_misses(uint64_t misses[INSTANCES], struct fault *f)
+int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f)
 {
 	struct kernel_ids ids;
 
 	if (kernel_ids(&ids, f))
 		return -1;
-	for (int i = 0; i < INSTANCES; i++) {
+	for (enum program p = 0; p < PROGRAMS; p++) {
 		struct bpf_prog_info info = {0};
 		uint32_t n = sizeof(info);
-		int fd = bpf_prog_get_fd_by_id(ids.prog[i]);
+		misses[p] = 0;
+		if (!ids.prog[p])
+			continue;
+		int fd = bpf_prog_get_fd_by_id(ids.prog[p]);
 		if (fd < 0)
-			return fault_errno(f, "tracking program %u", ids.prog[i]);
+			return fault_errno(f, "tracking program %u", ids.prog[p]);
 		int bad = bpf_obj_get_info_by_fd(fd, &info, &n);
 		if (bad)
-			fault_errno(f, "tracking program %u: info", ids.prog[i]);
+			fault_errno(f, "tracking program %u: info", ids.prog[p]);
 		close(fd);
 		if (bad)
 			return -1;
-		misses[i] = info.recursion_misses;
+		misses[p] = info.recursion_misses;
 	}
 	return 0;
 }
 
-int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *f)
+int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f)
 {
 	uint64_t *all = calloc((size_t)k->ncpus, sizeof(*all));
 	int bad = all ? 0 : fault_errno(f, "count runs");
 
-	for (uint32_t i = 0; i < INSTANCES && !bad; i++) {
-		runs[i] = 0;
-		if (bpf_map_lookup_elem(k->runs, &i, all))
+	for (uint32_t p = 0; p < PROGRAMS && !bad; p++) {
+		runs[p] = 0;
+		if (bpf_map_lookup_elem(k->runs, &p, all))
 			bad = fault_errno(f, "map runs: read");
 		for (int c = 0; c < k->ncpus; c++)
-			runs[i] += all[c];
+			runs[p] += all[c];
 	}
 	free(all);
 	return bad;
 }
 
-int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], struct fault *f)
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[SUMS], struct fault *f)
 {
 	struct sums *all = calloc((size_t)k->ncpus, sizeof(*all));
 	int bad = all ? 0 : fault_errno(f, "count sectors");
 
-	for (uint32_t i = 0; i < PROGRAMS && !bad; i++) {
+	for (uint32_t i = 0; i < SUMS && !bad; i++) {
 		uint32_t key = i * SLOTS + slot;
 		s[i] = (struct sums){0};
 		if (bpf_map_lookup_elem(k->sums, &key, all))

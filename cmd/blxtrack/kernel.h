@@ -17,17 +17,29 @@ struct kernel {
 	int ncpus;                 // possible CPUs: values of a per-CPU entry
 	volatile uint32_t *parity; // which bitmap is marked
 	volatile struct slot *slots;
-	const struct flight *flights; // FLIGHTS of them
+	// Writes in flight, of requests and of bios; empty without the programs that fill it.
+	struct flight_table {
+		volatile struct flight *entry;
+		uint32_t n;
+	} flights, bios;
 };
 
-// Ids of what is attached: other ids mean that somebody's hands were there.
+// Ids of what is attached, 0: not loaded. Other ids mean that somebody's hands were there.
 struct kernel_ids {
 	uint32_t link[PROGRAMS], prog[PROGRAMS];
 };
 
-// Load the programs, attach and pin them. Says what is missing: privileges, BTF, helpers, the bpf
-// file system.
-int kernel_load(struct fault *f);
+// Load the programs of a way, attach and pin them. Says what is missing: privileges, BTF, helpers,
+// the bpf file system.
+int kernel_load(enum way way, struct fault *f);
+bool kernel_has(enum way way);
+// Has this kernel drivers that write pages without a bio? False if that cannot be known: then
+// nothing can be loaded either.
+bool kernel_has_rw_page(void);
+// Detach the programs of a way that no device is tracked by.
+void kernel_unload_way(enum way way);
+// The programs of a way: [*first, *end).
+void kernel_programs(enum way way, enum program *first, enum program *end);
 // Are there pins of ours?
 bool kernel_present(void);
 int kernel_open(struct kernel *k, struct fault *f);
@@ -36,10 +48,11 @@ void kernel_close(struct kernel *k);
 int kernel_unload(struct fault *f);
 
 int kernel_ids(struct kernel_ids *ids, struct fault *f);
-// Runs that the kernel skipped, per instance, since load (bpf_prog_info.recursion_misses).
-int kernel_misses(uint64_t misses[INSTANCES], struct fault *f);
-int kernel_runs(const struct kernel *k, uint64_t runs[INSTANCES], struct fault *f);
-int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[PROGRAMS], struct fault *f);
+// Runs that the kernel skipped since load (bpf_prog_info.recursion_misses), and runs; 0 for what is
+// not loaded. Not every program counts its runs.
+int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f);
+int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f);
+int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[SUMS], struct fault *f);
 
 // Returns when no program run that began before the call is still going.
 int kernel_grace(const struct kernel *k, struct fault *f);
@@ -65,7 +78,7 @@ void kernel_bitmap_unmap(struct bitmap *b);
 // chain holds; fill it, then link. link: activate it, joining the chain if it is not there. unlink:
 // deactivate it and drop its bitmaps.
 int kernel_slot_alloc(const struct kernel *k, uint32_t disk, uint32_t *slot, struct fault *f);
-int kernel_slot_link(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f);
+int kernel_slot_link(struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f);
 int kernel_slot_unlink(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f);
 // The slot whose sums hold the disk's figures.
 int kernel_slot_first(const struct kernel *k, uint32_t disk, uint32_t *slot, struct fault *f);

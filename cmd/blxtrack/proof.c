@@ -1,81 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Is it still the same device, and did the programs see every write to it?
+// Did the programs see every write?
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "flip.h"
 #include "num.h"
 
 enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000, BEGIN_NS = 300000000 };
-
-int backing_of(const struct blkdev *d, char *buf, size_t n, struct fault *f)
-{
-	struct loop_info64 info;
-	struct blkdev disk;
-	char file[256];
-
-	buf[0] = 0;
-	if (blkdev_attr(d, "loop/backing_file", file, sizeof(file)))
-		return 0;
-	if (blkdev_identify_number(d->disk_major, d->disk_minor, &disk, f))
-		return -1;
-	int fd = blkdev_open(&disk, O_RDONLY | O_NONBLOCK, f);
-	if (fd < 0)
-		return -1;
-	int bad = ioctl(fd, LOOP_GET_STATUS64, &info);
-	if (bad)
-		fault_errno(f, "%s: loop status", d->name);
-	else
-		snprintf(buf, n, "device %" PRIu64 " inode %" PRIu64 " offset %" PRIu64,
-			 (uint64_t)info.lo_device, (uint64_t)info.lo_inode,
-			 (uint64_t)info.lo_offset);
-	close(fd);
-	return bad ? -1 : 0;
-}
-
-int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f)
-{
-	struct blkdev d;
-	char backing[sizeof(t->backing)];
-
-	if (t->lost[0])
-		return tracked_lose(t, f, "%s", t->lost);
-	if (t->starting)
-		return fault_set(f, BLX_RESYNC,
-				 "%s: 'blxtrack start' was interrupted: run it again", t->dev.name);
-	if (blkdev_identify_number(t->dev.major, t->dev.minor, &d, f)) {
-		char why[sizeof(f->text)];
-		memcpy(why, f->text, sizeof(why));
-		return tracked_lose(t, f, "the device is gone (%s)", why);
-	}
-	if (d.diskseq != t->dev.diskseq)
-		return tracked_lose(t, f,
-				    "another disk has its number now (diskseq %" PRIu64
-				    ", was %" PRIu64 ")",
-				    d.diskseq, t->dev.diskseq);
-	if (d.start != t->dev.start || d.disk_major != t->dev.disk_major ||
-	    d.disk_minor != t->dev.disk_minor)
-		return tracked_lose(t, f,
-				    "the partition moved (start %" PRIu64 ", was %" PRIu64 ")",
-				    d.start, t->dev.start);
-	if (d.size < t->dev.size)
-		return tracked_lose(t, f, "it shrank to %" PRIu64 " bytes from %" PRIu64, d.size,
-				    t->dev.size);
-	if (backing_of(&d, backing, sizeof(backing), f))
-		return -1;
-	if (strcmp(backing, t->backing))
-		return tracked_lose(t, f, "its backing changed (%s, was %s)", backing, t->backing);
-	*new_size = d.size;
-	return 0;
-}
 
 // ---- sums
 
@@ -113,8 +48,9 @@ struct sample {
 static int read_seen(const struct kernel *k, const struct tracked *t, struct sample *to,
 		     struct fault *f)
 {
-	struct sums s[PROGRAMS];
-	uint64_t misses[INSTANCES];
+	struct sums s[SUMS];
+	uint64_t misses[PROGRAMS];
+	enum program program, end;
 	uint32_t first;
 
 	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f) ||
@@ -123,8 +59,9 @@ static int read_seen(const struct kernel *k, const struct tracked *t, struct sam
 	to->seen = (struct accounted){0, 0};
 	to->submitted = (struct accounted){s[SUBMIT].written, s[SUBMIT].discarded};
 	to->proof = PROOF_DEPTH;
-	for (int i = 0; i < INSTANCES; i++) {
-		if (!misses[i])
+	kernel_programs(t->way, &program, &end);
+	for (int i = 0; i < INSTANCES; i++, program++) {
+		if (!misses[program])
 			to->proof = PROOF_SUMS;
 		if (s[i].written > to->seen.written)
 			to->seen.written = s[i].written;
@@ -269,7 +206,8 @@ static int read_troubles(const struct kernel *k, const struct tracked *t, struct
 	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f))
 		return -1;
 	*now = (struct troubles){k->slots[t->slot].beyond, k->slots[t->slot].unplaced,
-				 k->slots[first].unplaced, k->slots[first].passed};
+				 k->slots[first].unplaced, k->slots[first].passed,
+				 k->slots[first].crowded};
 	return 0;
 }
 
@@ -284,8 +222,10 @@ int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f)
 	nanosleep(&(struct timespec){0, BEGIN_NS}, NULL);
 	if (read_stat(&t->dev, &later, f))
 		return -1;
-	t->proof = iostats_on(&t->dev) ? s.proof : PROOF_NONE;
 	rebase(t, &s);
+	t->proof = t->way != WAY_REQUEST ? s.proof == PROOF_DEPTH ? PROOF_DEPTH : PROOF_RUNS
+		   : iostats_on(&t->dev) ? s.proof
+					 : PROOF_NONE;
 	t->written.hi = (int64_t)(later.written - s.seen.written);
 	t->discarded.hi = (int64_t)(later.discarded - s.seen.discarded);
 	t->sub_written.hi = (int64_t)(later.written - s.submitted.written);
@@ -295,58 +235,117 @@ int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f)
 
 // ---- runs
 
-static int count_events(const struct kernel *k, uint64_t events[INSTANCES], struct fault *f)
+// The tracepoints of a way that have several instances, by their first program.
+static int groups_of(enum way way, enum program first[2])
 {
-	uint64_t misses[INSTANCES];
+	switch (way) {
+	case WAY_REQUEST:
+		first[0] = COMPLETE_0;
+		return 1;
+	case WAY_HEAD:
+		first[0] = HEAD_COMPLETE_0;
+		return 1;
+	default:
+		first[0] = QUEUE_0;
+		first[1] = REMAP_0;
+		return 2;
+	}
+}
+
+static int count_events(const struct kernel *k, uint64_t events[PROGRAMS], struct fault *f)
+{
+	uint64_t misses[PROGRAMS];
 
 	if (kernel_misses(misses, f) || kernel_runs(k, events, f))
 		return -1;
-	for (int i = 0; i < INSTANCES; i++)
-		events[i] += misses[i];
+	for (int p = 0; p < PROGRAMS; p++)
+		events[p] += misses[p];
 	return 0;
 }
 
-// Bounds on how far instance 0's events are ahead of instance i's: what one look counts, all have
-// counted by the look after the grace.
-static int sample_events(const struct kernel *k, int64_t lo[INSTANCES], int64_t hi[INSTANCES],
-			 struct fault *f)
+// Bounds on how far the first instance's events are ahead of the others': what one look counts, all
+// have counted by the look after the grace.
+static int sample_events(const struct kernel *k, enum way way, int64_t lo[PROGRAMS],
+			 int64_t hi[PROGRAMS], struct fault *f)
 {
-	uint64_t a[INSTANCES], b[INSTANCES];
+	uint64_t a[PROGRAMS], b[PROGRAMS];
+	enum program first[2];
 
 	if (count_events(k, a, f) || kernel_grace(k, f) || count_events(k, b, f))
 		return -1;
-	for (int i = 0; i < INSTANCES; i++) {
-		lo[i] = (int64_t)(a[0] - b[i]);
-		hi[i] = (int64_t)(b[0] - a[i]);
+	for (int g = groups_of(way, first) - 1; g >= 0; g--) {
+		for (enum program p = first[g]; p < first[g] + INSTANCES; p++) {
+			lo[p] = (int64_t)(a[first[g]] - b[p]);
+			hi[p] = (int64_t)(b[first[g]] - a[p]);
+		}
 	}
 	return 0;
 }
 
-int prove_host_begin(const struct kernel *k, struct host *h, struct fault *f)
+int prove_host_begin(const struct kernel *k, enum way way, struct host *h, struct fault *f)
 {
-	return kernel_ids(&h->ids, f) || sample_events(k, h->apart_lo, h->apart_hi, f) ? -1 : 0;
+	struct kernel_ids now;
+	enum program p, end;
+
+	if (kernel_ids(&now, f))
+		return -1;
+	for (kernel_programs(way, &p, &end); p < end; p++) {
+		h->ids.link[p] = now.link[p];
+		h->ids.prog[p] = now.prog[p];
+	}
+	return sample_events(k, way, h->apart_lo, h->apart_hi, f);
 }
 
 static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f)
 {
-	int64_t lo[INSTANCES], hi[INSTANCES];
+	int64_t lo[PROGRAMS], hi[PROGRAMS];
 	struct kernel_ids now;
+	enum program p, end, first[2];
 	struct host h;
 
 	if (host_load(&h, f))
 		return -1;
 	if (kernel_ids(&now, f))
-		return tracked_lose(t, f, "a tracking program was detached");
-	if (memcmp(&now, &h.ids, sizeof(now)))
-		return tracked_lose(t, f, "the tracking programs were replaced");
-	if (sample_events(k, lo, hi, f))
 		return -1;
-	for (int i = 1; i < INSTANCES; i++)
-		if (lo[i] > h.apart_hi[i] || hi[i] < h.apart_lo[i])
-			return tracked_lose(t, f,
-					    "the instances of the tracking program counted "
-					    "different numbers of events");
+	for (kernel_programs(t->way, &p, &end); p < end; p++) {
+		if (!now.link[p])
+			return tracked_lose(t, f, "a tracking program was detached");
+		if (now.link[p] != h.ids.link[p] || now.prog[p] != h.ids.prog[p])
+			return tracked_lose(t, f, "the tracking programs were replaced");
+	}
+	if (sample_events(k, t->way, lo, hi, f))
+		return -1;
+	for (int g = groups_of(t->way, first) - 1; g >= 0; g--)
+		for (p = first[g]; p < first[g] + INSTANCES; p++)
+			if (lo[p] > h.apart_hi[p] || hi[p] < h.apart_lo[p])
+				return tracked_lose(t, f,
+						    "the instances of the tracking program counted "
+						    "different numbers of events");
 	return 0;
+}
+
+// Bio-based devices account in ways of their own, so that sums prove nothing there; but what is
+// accounted never runs backwards, and zram, which accounts each write, starts from zero when it is
+// reset (its diskseq stays).
+static int prove_accounts(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	struct sample s;
+	bool zram = !strncmp(t->dev.disk_name, "zram", 4);
+
+	for (int tries = 0;; tries++) {
+		if (take_sample(k, t, &s, f))
+			return -1;
+		enum verdict w =
+			weigh(&t->written, s.before.written, s.seen.written, s.after.written);
+		if (w == BACKWARDS || (w == STOOD_STILL && zram && tries == STILL_TRIES))
+			return tracked_lose(t, f, "it was reset: its statistics began anew");
+		if (w != STOOD_STILL || !zram)
+			break;
+		nanosleep(&(struct timespec){0, STILL_NS}, NULL);
+	}
+	t->written.accounted = s.before.written;
+	t->proof = s.proof == PROOF_DEPTH ? PROOF_DEPTH : PROOF_RUNS;
+	return tracked_save(t, f);
 }
 
 int prove(const struct kernel *k, struct tracked *t, struct fault *f)
@@ -357,12 +356,14 @@ int prove(const struct kernel *k, struct tracked *t, struct fault *f)
 
 	if (identify_again(t, &size, f) || prove_host(k, t, f))
 		return -1;
-	if (!s->active || s->start != t->dev.start >> SECTOR_SHIFT)
+	if (!s->active || s->start != t->dev.start >> SECTOR_SHIFT || s->way != t->way)
 		return tracked_lose(t, f, "the kernel side was changed");
 	if (read_troubles(k, t, &now, f))
 		return -1;
 	if (now.unplaced != t->known.unplaced || now.disk_unplaced != t->known.disk_unplaced)
 		return tracked_lose(t, f, "some writes could not be placed");
+	if (now.disk_crowded != t->known.disk_crowded)
+		return tracked_lose(t, f, "more than %d writes were in flight at once", BIOS);
 	if (now.beyond != t->known.beyond && size == t->dev.size)
 		return tracked_lose(t, f, "writes beyond its end of %" PRIu64 " bytes",
 				    t->dev.size);
@@ -370,5 +371,5 @@ int prove(const struct kernel *k, struct tracked *t, struct fault *f)
 		return tracked_lose(t, f,
 				    "passthrough commands (SG_IO or the like) that may "
 				    "have written");
-	return prove_sums(k, t, f);
+	return t->way == WAY_REQUEST ? prove_sums(k, t, f) : prove_accounts(k, t, f);
 }

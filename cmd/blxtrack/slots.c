@@ -62,7 +62,15 @@ int kernel_slot_alloc(const struct kernel *k, uint32_t disk, uint32_t *slot, str
 	return fault_set(f, BLX_SYSTEM, "%d devices are tracked already: no room for more", SLOTS);
 }
 
-int kernel_slot_link(const struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f)
+// Entries that nobody forgot, of a disk that had the slot before.
+static void clear_flights(struct flight_table *t, uint32_t first)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->entry[i].first == first)
+			t->entry[i].key = 0;
+}
+
+int kernel_slot_link(struct kernel *k, uint32_t disk, uint32_t slot, struct fault *f)
 {
 	uint32_t first, last = 0;
 
@@ -73,8 +81,11 @@ int kernel_slot_link(const struct kernel *k, uint32_t disk, uint32_t slot, struc
 			k->slots[slot].next = 0;
 			__atomic_store_n(&k->slots[last - 1].next, slot + 1, __ATOMIC_RELEASE);
 		}
-	} else if (errno != ENOENT || bpf_map_update_elem(k->devices, &disk, &slot, BPF_NOEXIST)) {
-		return fault_errno(f, "map devices: add");
+	} else {
+		clear_flights(&k->flights, slot);
+		clear_flights(&k->bios, slot);
+		if (errno != ENOENT || bpf_map_update_elem(k->devices, &disk, &slot, BPF_NOEXIST))
+			return fault_errno(f, "map devices: add");
 	}
 	__atomic_store_n(&k->slots[slot].active, 1, __ATOMIC_RELEASE);
 	return kernel_grace(k, f);

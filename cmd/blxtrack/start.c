@@ -17,15 +17,21 @@
 struct options {
 	uint32_t block; // 0: not given
 	bool ignore_passthrough;
+	const char *label; // NULL: not given
 };
 
+enum { QUIET_S = 60, QUIET_NS = 1000000, QUIET_TRIES = QUIET_S * 1000 };
 enum { BLOCK_DEFAULT = 4096, BLOCK_MIN = 512, BLOCK_MAX = 1 << 20 };
 
 static void usage(FILE *to)
 {
-	fputs("usage: blxtrack start [-b SIZE] [--ignore-passthrough] DEV...\n"
+	fputs("usage: blxtrack start [-b SIZE] [--label NAME] [--ignore-passthrough] DEV...\n"
 	      "  -b, --block SIZE        bytes in a block: 512 to 1M, a power of two (default "
 	      "4096)\n"
+	      "      --label NAME        name of the device in its lists, and of its image where "
+	      "many "
+	      "are received\n"
+	      "                          (default: its device-mapper or kernel name)\n"
 	      "      --ignore-passthrough  do not count SG_IO and the like as lost writes\n"
 	      "  -h, --help              this text\n",
 	      to);
@@ -34,6 +40,7 @@ static void usage(FILE *to)
 static struct options parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {{"block", required_argument, NULL, 'b'},
+					      {"label", required_argument, NULL, 'l'},
 					      {"ignore-passthrough", no_argument, NULL, 'P'},
 					      {"help", no_argument, NULL, 'h'},
 					      {0}};
@@ -49,6 +56,13 @@ static struct options parse_options(int argc, char **argv)
 					    optarg);
 			o.block = (uint32_t)v;
 			break;
+		case 'l':
+			if (!head_name_ok(optarg))
+				usage_error("--label %s: 1 to %d of A-Z a-z 0-9 . _ : -, not "
+					    "beginning with . or -",
+					    optarg, HEAD_NAME_MAX);
+			o.label = optarg;
+			break;
 		case 'P':
 			o.ignore_passthrough = true;
 			break;
@@ -62,6 +76,8 @@ static struct options parse_options(int argc, char **argv)
 	}
 	if (optind == argc)
 		usage_error("start: which device?");
+	if (o.label && optind + 1 < argc)
+		usage_error("start: --label names one device");
 	return o;
 }
 
@@ -103,44 +119,42 @@ static bool under_multipath(const struct blkdev *d)
 	return yes;
 }
 
-static const char *kind_of(const struct blkdev *d)
+// NVMe heads have no queue of their own; their paths are hidden disks.
+static enum way way_of(const struct blkdev *d)
 {
-	if (has(d, "dm"))
-		return "a device-mapper device";
-	if (has(d, "md"))
-		return "an md array";
-	if (!strncmp(d->disk_name, "zram", 4))
-		return "a zram device";
-	if (!strncmp(d->disk_name, "ram", 3))
-		return "a RAM disk (brd)";
-	if (!strncmp(d->disk_name, "nvme", 4))
-		return "an NVMe multipath head";
-	if (!strncmp(d->disk_name, "bcache", 6))
-		return "a bcache device";
-	return "a bio-based device";
+	return has(d, "mq") ? WAY_REQUEST : !strncmp(d->disk_name, "nvme", 4) ? WAY_HEAD : WAY_BIO;
+}
+
+// Drivers whose pages the kernel before 6.3 writes without a bio (rw_page).
+static bool writes_pages(const struct blkdev *d)
+{
+	return !strncmp(d->disk_name, "zram", 4) || !strncmp(d->disk_name, "ram", 3) ||
+	       !strncmp(d->disk_name, "pmem", 4) || !strncmp(d->disk_name, "btt", 3);
 }
 
 // Why a device cannot be tracked; NULL if it can.
 static const char *refusal(const struct blkdev *d)
 {
-	static char words[160];
 	char zoned[32];
 
-	if (has(d, "dm") || !has(d, "mq")) {
-		snprintf(words, sizeof(words),
-			 "%s: only request-based devices can be tracked so far", kind_of(d));
-		return words;
-	}
+	if (!d->size)
+		return "it has no size: no medium, or nothing attached";
 	if (!blkdev_attr(d, "queue/zoned", zoned, sizeof(zoned)) && strcmp(zoned, "none"))
 		return "a zoned device: a zone reset is completed without its range";
 	if (attr_is(d, "queue/dax", "1"))
 		return "a DAX device: writes through mappings pass no block layer";
-	if (attr_is(d, "hidden", "1"))
+	if (attr_is(d, "hidden", "1") || under_multipath(d))
 		return "a path of a multipath device: track the device above it";
-	if (under_multipath(d))
-		return "a path of a multipath device: track the device above it";
-	if (!d->size)
-		return "it has no size: no medium, or nothing attached";
+	if (way_of(d) == WAY_BIO && writes_pages(d) && kernel_has_rw_page())
+		return "its driver takes pages without a request on kernels before 6.3 (rw_page): "
+		       "such writes cannot be seen";
+	if (attr_is(d, "dm/suspended", "1"))
+		return "it is suspended: resume it first";
+	if ((has(d, "dm") || has(d, "md")) && way_of(d) == WAY_BIO &&
+	    attr_is(d, "queue/iostats", "0"))
+		return "its statistics are off (queue/iostats): whether writes are in flight "
+		       "cannot "
+		       "be known; write 1 there, start, and turn them off again";
 	return NULL;
 }
 
@@ -230,6 +244,41 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 	return bad;
 }
 
+static int writes_in_flight(const struct blkdev *d, uint64_t *writes, struct fault *f)
+{
+	char text[64], *rest = text, *word;
+
+	if (blkdev_attr(d, "inflight", text, sizeof(text)))
+		return fault_errno(f, "%s: inflight", d->disk_name);
+	strtok_r(rest, " ", &rest);
+	word = strtok_r(rest, " ", &rest);
+	if (!word || num_u64(word, writes))
+		return fault_set(f, BLX_SYSTEM, "%s: inflight: not two numbers", d->disk_name);
+	return 0;
+}
+
+// A bio that was queued before the programs looked is never marked: tracking holds from the first
+// moment without any. (brd and pmem count none; they write while their submitter waits, long before
+// the first sums are taken.)
+static int wait_quiet(const struct blkdev *d, struct fault *f)
+{
+	uint64_t writes = 1;
+
+	for (int i = 0; i < QUIET_TRIES; i++) {
+		if (writes_in_flight(d, &writes, f))
+			return -1;
+		if (!writes)
+			return 0;
+		nanosleep(&(struct timespec){0, QUIET_NS}, NULL);
+	}
+	return fault_set(
+		f, BLX_BUSY,
+		"%s: writes were in flight for all of %d s, and such cannot be tracked from "
+		"the middle: start it when it is quieter%s",
+		d->name, QUIET_S,
+		has(d, "dm") ? ", or suspend and resume it meanwhile (dmsetup)" : "");
+}
+
 static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 {
 	uint64_t blocks = tracked_blocks(t);
@@ -243,7 +292,28 @@ static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 	s->end = t->dev.partition ? (t->dev.start + t->dev.size) >> SECTOR_SHIFT : UINT64_MAX;
 	s->shift = (uint32_t)__builtin_ctz(t->block) - SECTOR_SHIFT;
 	s->passthrough = passthrough_of(&t->dev);
-	return kernel_slot_link(k, disk, t->slot, f);
+	s->way = t->way;
+	return kernel_slot_link(k, disk, t->slot, f) ||
+			       (t->way == WAY_BIO && wait_quiet(&t->dev, f))
+		       ? -1
+		       : 0;
+}
+
+// A name that is the same after a reboot where the device has one.
+static void label_for(const struct blkdev *d, const char *wanted, char label[HEAD_NAME_MAX + 1])
+{
+	char name[HEAD_NAME_MAX + 1];
+
+	if (wanted)
+		snprintf(name, sizeof(name), "%s", wanted);
+	else if (d->partition || blkdev_attr(d, "dm/name", name, sizeof(name)))
+		snprintf(name, sizeof(name), "%s", d->name);
+	for (char *p = name; *p; p++)
+		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-",
+			    *p) ||
+		    (p == name && strchr(".-", *p)))
+			*p = '_';
+	memcpy(label, name, sizeof(name));
 }
 
 // A new lineage. T holds the epoch counter of an earlier one, or zero, and its directory if it has
@@ -259,6 +329,8 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 	t->block = o->block ? o->block : BLOCK_DEFAULT;
 	t->ignore_passthrough = o->ignore_passthrough;
 	t->started = time(NULL);
+	t->way = way_of(d);
+	label_for(d, o->label, t->label);
 	if (uuid_make(&t->lineage))
 		return fault_errno(f, "%s: make a lineage", d->name);
 	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", d->name,
@@ -272,14 +344,23 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 	return tracked_save(t, f);
 }
 
-// Is what was attached still there, and nothing else?
+// Is what was attached still there, and nothing else? Programs of a way that the host's record does
+// not name were left by a start that was killed: nothing is tracked by them.
 static bool host_intact(void)
 {
 	struct kernel_ids now;
 	struct host h;
 	struct fault f;
+	enum program p, end;
 
-	return !host_load(&h, &f) && !kernel_ids(&now, &f) && !memcmp(&now, &h.ids, sizeof(now));
+	if (host_load(&h, &f))
+		return false;
+	for (enum way way = 0; way < WAYS; way++) {
+		kernel_programs(way, &p, &end);
+		if (!h.ids.link[p])
+			kernel_unload_way(way);
+	}
+	return !kernel_ids(&now, &f) && !memcmp(&now, &h.ids, sizeof(now));
 }
 
 // Somebody's hands were at the pins: no device's history is whole, and no slot of theirs is left.
@@ -301,11 +382,9 @@ static int abandon_kernel(struct fault *f)
 	return kernel_unload(f);
 }
 
-// Programs and state, as they must be before any device can start.
-static int ready_host(struct kernel *k, struct fault *f)
+// State, and what of the kernel side is there, as they must be before any device can start.
+static int ready_host(struct fault *f)
 {
-	struct host h;
-
 	if (kernel_present() && !state_mounted())
 		return fault_set(f, BLX_RESYNC,
 				 "%s is gone while the kernel still tracks: run 'blxtrack stop "
@@ -314,17 +393,29 @@ static int ready_host(struct kernel *k, struct fault *f)
 				 STATE_DIR);
 	if (state_mount(f))
 		return -1;
-	if (kernel_present() && host_intact())
-		return kernel_open(k, f);
-	if (kernel_present() && abandon_kernel(f))
-		return -1;
-	if (kernel_load(f) || kernel_open(k, f))
-		return -1;
-	if (!prove_host_begin(k, &h, f) && !host_save(&h, f))
-		return 0;
-	kernel_close(k);
+	return kernel_present() && !host_intact() ? abandon_kernel(f) : 0;
+}
+
+// The programs of a way, loaded once for the host.
+static int ready_way(struct kernel *k, enum way way, struct fault *f)
+{
+	struct host h = {0};
 	struct fault ignored;
-	kernel_unload(&ignored);
+	bool first = !kernel_present();
+
+	if (!first && kernel_has(way))
+		return kernel_open(k, f);
+	if ((!first && host_load(&h, f)) || kernel_load(way, f))
+		return -1;
+	if (!kernel_open(k, f)) {
+		if (!prove_host_begin(k, way, &h, f) && !host_save(&h, f))
+			return 0;
+		kernel_close(k);
+	}
+	if (first)
+		kernel_unload(&ignored);
+	else
+		kernel_unload_way(way);
 	return -1;
 }
 
@@ -342,34 +433,34 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 		return fault_set(f, BLX_TARGET,
 				 "%s is tracked in blocks of %u bytes: stop it first", t->dev.name,
 				 t->block);
-	if (o->ignore_passthrough && !t->ignore_passthrough) {
-		t->ignore_passthrough = true;
-		return tracked_save(t, f) ? -1 : 1;
-	}
-	return 1;
+	t->ignore_passthrough |= o->ignore_passthrough;
+	if (o->label)
+		label_for(&t->dev, o->label, t->label);
+	return tracked_save(t, f) ? -1 : 1;
 }
 
-static int start_one(struct kernel *k, const char *path, const struct options *o, struct fault *f)
+static int start_one(const char *path, const struct options *o, struct fault *f)
 {
+	struct kernel k;
 	struct tracked t = {.dirfd = -1};
 	struct blkdev d;
 	int bad, whole;
 
 	if (blkdev_identify(path, &d, f) ||
-	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f))
+	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f) ||
+	    ready_way(&k, way_of(&d), f))
 		return -1;
 	if (tracked_load(&t, d.major, d.minor, f)) {
-		if (f->code != BLX_TARGET)
-			return -1;
 		t = (struct tracked){.dirfd = -1};
-		bad = begin(k, &t, &d, o, f);
-	} else if (!(bad = (whole = still_whole(k, &t, o, f)) < 0) && !whole) {
+		bad = f->code != BLX_TARGET || begin(&k, &t, &d, o, f);
+	} else if (!(bad = (whole = still_whole(&k, &t, o, f)) < 0) && !whole) {
 		warn("%s: %s: tracking begins again under a new lineage", path,
 		     t.lost[0] ? t.lost : "an earlier start was interrupted");
 		uint32_t disk = kernel_dev(t.dev.disk_major, t.dev.disk_minor);
-		bad = (t.slot != SLOT_NONE && kernel_slot_unlink(k, disk, t.slot, f)) ||
-		      begin(k, &t, &d, o, f);
+		bad = (t.slot != SLOT_NONE && kernel_slot_unlink(&k, disk, t.slot, f)) ||
+		      begin(&k, &t, &d, o, f);
 	}
+	kernel_close(&k);
 	tracked_close(&t);
 	return bad ? -1 : 0;
 }
@@ -377,7 +468,6 @@ static int start_one(struct kernel *k, const char *path, const struct options *o
 int cmd_start(int argc, char **argv)
 {
 	const struct options o = parse_options(argc, argv);
-	struct kernel k;
 	struct fault f;
 	int lock = state_lock(LOCK_WAIT_S, &f);
 
@@ -389,12 +479,11 @@ int cmd_start(int argc, char **argv)
 		    check_device(&d, o.block ? o.block : BLOCK_DEFAULT, &f))
 			die_fault(&f);
 	}
-	if (ready_host(&k, &f))
+	if (ready_host(&f))
 		die_fault(&f);
 	for (int i = optind; i < argc; i++)
-		if (start_one(&k, argv[i], &o, &f))
+		if (start_one(argv[i], &o, &f))
 			die_fault(&f);
-	kernel_close(&k);
 	close(lock);
 	return BLX_OK;
 }

@@ -90,10 +90,10 @@ int host_save(const struct host *h, struct fault *f)
 		return -1;
 	fprintf(o.to, "layout: %d\n", TRACK_LAYOUT);
 	for (int i = 0; i < PROGRAMS; i++)
-		fprintf(o.to, "link%d: %u\nprog%d: %u\n", i, h->ids.link[i], i, h->ids.prog[i]);
-	for (int i = 0; i < INSTANCES; i++)
-		fprintf(o.to, "apart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64 "\n", i,
-			h->apart_lo[i], i, h->apart_hi[i]);
+		fprintf(o.to,
+			"link%d: %u\nprog%d: %u\napart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64
+			"\n",
+			i, h->ids.link[i], i, h->ids.prog[i], i, h->apart_lo[i], i, h->apart_hi[i]);
 	int bad = kv_end(&o, dir, "host", f);
 	close(dir);
 	return bad;
@@ -117,8 +117,6 @@ int host_load(struct host *h, struct fault *f)
 		h->ids.link[i] = (uint32_t)kv_u64(&kv, key);
 		snprintf(key, sizeof(key), "prog%d", i);
 		h->ids.prog[i] = (uint32_t)kv_u64(&kv, key);
-	}
-	for (int i = 0; i < INSTANCES; i++) {
 		snprintf(key, sizeof(key), "apart-lo%d", i);
 		h->apart_lo[i] = kv_i64(&kv, key);
 		snprintf(key, sizeof(key), "apart-hi%d", i);
@@ -166,19 +164,24 @@ int tracked_save(const struct tracked *t, struct fault *f)
 	if (kv_begin(&o, f))
 		return -1;
 	uuid_format(&t->lineage, lineage);
-	fprintf(o.to, "lineage: %s\nname: %s\ndisk-name: %s\nserial: %s\nbacking: %s\nlost: %s\n",
-		lineage, t->dev.name, t->dev.disk_name, t->dev.serial, t->backing, t->lost);
+	fprintf(o.to,
+		"lineage: %s\nlabel: %s\nname: %s\ndisk-name: %s\nserial: %s\nbacking: %s\nlost: "
+		"%s\n",
+		lineage, t->label, t->dev.name, t->dev.disk_name, t->dev.serial, t->backing,
+		t->lost);
 	fprintf(o.to, "disk: %u\ndisk-minor: %u\nsize: %" PRIu64 "\nstart: %" PRIu64 "\n",
 		t->dev.disk_major, t->dev.disk_minor, t->dev.size, t->dev.start);
 	fprintf(o.to, "disk-size: %" PRIu64 "\ndiskseq: %" PRIu64 "\nlogical: %u\npartition: %d\n",
 		t->dev.disk_size, t->dev.diskseq, t->dev.logical_block, t->dev.partition);
 	fprintf(o.to,
-		"slot: %u\nblock: %u\nignore-passthrough: %d\nstarting: %d\nstarted: %" PRId64 "\n",
-		t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
+		"way: %d\nslot: %u\nblock: %u\nignore-passthrough: %d\nstarting: %d\nstarted: "
+		"%" PRId64 "\n",
+		(int)t->way, t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
 	fprintf(o.to,
 		"beyond: %" PRIu64 "\nunplaced: %" PRIu64 "\ndisk-unplaced: %" PRIu64
-		"\ndisk-passed: %" PRIu64 "\n",
-		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed);
+		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\n",
+		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed,
+		t->known.disk_crowded);
 	fprintf(o.to, "epoch: %" PRIu64 "\nproof: %d\n", t->epoch, (int)t->proof);
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
 	write_balance(o.to, "written", &t->written);
@@ -226,8 +229,10 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	read_device(&kv, &t->dev);
 	if (uuid_parse(kv_str(&kv, "lineage"), &t->lineage))
 		kv.missing = true;
+	kv_copy(&kv, "label", t->label, sizeof(t->label));
 	kv_copy(&kv, "backing", t->backing, sizeof(t->backing));
 	kv_copy(&kv, "lost", t->lost, sizeof(t->lost));
+	t->way = (enum way)kv_u64(&kv, "way");
 	t->slot = (uint32_t)kv_u64(&kv, "slot");
 	t->block = (uint32_t)kv_u64(&kv, "block");
 	t->ignore_passthrough = kv_u64(&kv, "ignore-passthrough");
@@ -238,6 +243,7 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->known.unplaced = kv_u64(&kv, "unplaced");
 	t->known.disk_unplaced = kv_u64(&kv, "disk-unplaced");
 	t->known.disk_passed = kv_u64(&kv, "disk-passed");
+	t->known.disk_crowded = kv_u64(&kv, "disk-crowded");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
 	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);
@@ -248,8 +254,9 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	int bad = kv_check(&kv, f);
 	kv_free(&kv);
 	if (!bad && (t->slot > SLOT_NONE || (t->slot == SLOT_NONE && !t->starting) ||
-		     t->block < 512 || t->block > 1 << 20))
-		return fault_set(f, BLX_RESYNC, "tracking state: damaged at 'slot' or 'block'");
+		     t->block < 512 || t->block > 1 << 20 || t->way >= WAYS))
+		return fault_set(f, BLX_RESYNC,
+				 "tracking state: damaged at 'slot', 'block' or 'way'");
 	return bad;
 }
 

@@ -18,8 +18,8 @@
 // The host's part: which programs were attached, and how far their run counts can be apart.
 struct host {
 	struct kernel_ids ids;
-	int64_t apart_lo[INSTANCES],
-		apart_hi[INSTANCES]; // bounds on (runs + misses) of instance 0 minus instance i
+	// Bounds on (runs + misses) of the first instance on a tracepoint minus the others'.
+	int64_t apart_lo[PROGRAMS], apart_hi[PROGRAMS];
 };
 
 // Bounds on (sectors that the kernel accounted) - (sectors that the programs saw) since the slot
@@ -36,18 +36,23 @@ struct balance {
 // The programs' counts of what they could not mark. Those of the whole disk are kept by the first
 // slot of its chain, and none is ever reset: other slots of the chain look at them too.
 struct troubles {
-	uint64_t beyond, unplaced;           // of the slot
-	uint64_t disk_unplaced, disk_passed; // of the disk
+	uint64_t beyond, unplaced;                         // of the slot
+	uint64_t disk_unplaced, disk_passed, disk_crowded; // of the disk
 };
 
 enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone
 
-enum proof { PROOF_SUMS, PROOF_DEPTH, PROOF_NONE }; // what the coverage proof of a device is worth
+// What the coverage proof of a device is worth: the disk's statistics agree with what the programs
+// saw; they were skipped at times and never all at once, by the depth of nesting; nothing; they
+// agree with one another on how many events there were.
+enum proof { PROOF_SUMS, PROOF_DEPTH, PROOF_NONE, PROOF_RUNS };
 
 struct tracked {
 	int dirfd;
 	struct blkdev dev; // as it was at start (size: grown since)
-	char backing[160]; // of a loop device: inode and offset of the file; "" else
+	enum way way;
+	char label[HEAD_NAME_MAX + 1]; // for lists; names the image where many are received
+	char backing[160]; // what a loop or dm device lies on (backing_of); "" for others
 	struct token lineage;
 	uint32_t slot, block;
 	bool ignore_passthrough;

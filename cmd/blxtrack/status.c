@@ -156,9 +156,41 @@ static const char *proof_word(enum proof p)
 		return "depth";
 	case PROOF_NONE:
 		return "unproven";
+	case PROOF_RUNS:
+		return "runs";
 	}
 	return "?";
 }
+
+static const char *proof_text(enum proof p)
+{
+	switch (p) {
+	case PROOF_SUMS:
+		return "proven by the disk's statistics";
+	case PROOF_DEPTH:
+		return "every instance was skipped at times: by the depth of nesting";
+	case PROOF_NONE:
+		return "unproven, the disk's statistics are off (queue/iostats) or stood still";
+	case PROOF_RUNS:
+		return "all instances of the programs counted the same events; such devices' "
+		       "statistics prove no sums";
+	}
+	return "?";
+}
+
+static const char *way_text(enum way w)
+{
+	switch (w) {
+	case WAY_HEAD:
+		return "request completion on all NVMe paths";
+	case WAY_BIO:
+		return "bio, from submission to completion";
+	default:
+		return "request completion";
+	}
+}
+
+static const char *const way_words[WAYS] = {"request", "nvme-head", "bio"};
 
 // What a consumer lacks is known only while no write was missed.
 static bool is_known(const struct report *r, size_t i)
@@ -190,12 +222,9 @@ static void print_text(const struct report *r)
 	       " KiB of kernel memory\n",
 	       lineage, t->epoch, t->dev.size, t->block,
 	       (kernel_bitmap_bytes(tracked_blocks(t)) + 1023) / 1024);
-	printf("  by request completion; coverage: %s%s; %" PRIu64 " deltas kept\n",
-	       t->proof == PROOF_SUMS ? "proven by the disk's statistics"
-	       : t->proof == PROOF_DEPTH
-		       ? "every instance was skipped at times: by the depth of nesting"
-		       : "unproven, the disk's statistics are off (queue/iostats) or stood still",
-	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
+	printf("  by %s; coverage: %s%s; %" PRIu64 " deltas kept\n", way_text(t->way),
+	       proof_text(t->proof), t->ignore_passthrough ? ", passthrough ignored" : "",
+	       r->deltas);
 	if (t->unseen)
 		printf("  %" PRIu64
 		       " sectors were completed unseen; they were marked when submitted\n",
@@ -221,11 +250,12 @@ static void print_json(const struct report *r, bool first)
 	printf(",\"state\":\"%s\",\"lost\":", state_word(t));
 	json_string(stdout, t->lost);
 	printf(",\"lineage\":\"%s\",\"epoch\":%" PRIu64 ",\"size\":%" PRIu64
-	       ",\"block\":%u,\"proof\":\"%s\","
+	       ",\"block\":%u,\"way\":\"%s\",\"proof\":\"%s\",\"label\":\"%s\","
 	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%" PRIu64 ",\"started\":%" PRId64
 	       ",\"unseen\":%" PRIu64 ",\"consumers\":[",
-	       lineage, t->epoch, t->dev.size, t->block, proof_word(t->proof),
-	       kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started, t->unseen * 512);
+	       lineage, t->epoch, t->dev.size, t->block, way_words[t->way], proof_word(t->proof),
+	       t->label, kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started,
+	       t->unseen * 512);
 	for (size_t i = 0; i < r->n; i++) {
 		printf("%s{\"name\":\"%s\",\"position\":\"%s\",\"epoch\":%" PRIu64
 		       ",\"acked\":%" PRId64 ",\"age\":%" PRIu64 ",\"lacks\":",
