@@ -53,6 +53,12 @@ static void link_path(char *path, size_t n, enum program p)
 
 // ---- loading
 
+// Why the last system call was not permitted, for the end of its fault.
+static const char *lacking(void)
+{
+	return errno == EPERM && !geteuid() ? " (it takes CAP_SYS_ADMIN)" : "";
+}
+
 static int mount_bpf_fs(struct fault *f)
 {
 	struct statfs s;
@@ -60,8 +66,8 @@ static int mount_bpf_fs(struct fault *f)
 	if (!statfs(BPF_FS, &s) && (unsigned long)s.f_type == BPF_FS_MAGIC)
 		return 0;
 	if (mount("bpf", BPF_FS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
-		return fault_errno(f, "%s: no bpf file system there, and mounting one failed",
-				   BPF_FS);
+		return fault_errno(f, "%s: no bpf file system there, and mounting one failed%s",
+				   BPF_FS, lacking());
 	return 0;
 }
 
@@ -407,7 +413,7 @@ int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f)
 			continue;
 		int fd = bpf_prog_get_fd_by_id(ids.prog[p]);
 		if (fd < 0)
-			return fault_errno(f, "tracking program %u", ids.prog[p]);
+			return fault_errno(f, "tracking program %u%s", ids.prog[p], lacking());
 		int bad = bpf_obj_get_info_by_fd(fd, &info, &n);
 		if (bad)
 			fault_errno(f, "tracking program %u: info", ids.prog[p]);
@@ -467,7 +473,8 @@ static int new_words(uint64_t n, struct fault *f)
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "blx_words", sizeof(uint32_t), sizeof(uint64_t),
 				(uint32_t)n, &o);
 	if (fd < 0)
-		return fault_errno(f, "bitmap of %llu words: create", (unsigned long long)n);
+		return fault_errno(f, "bitmap of %llu words: create%s", (unsigned long long)n,
+				   lacking());
 	return fd;
 }
 
@@ -541,7 +548,7 @@ static uint64_t *map_words(const struct kernel *k, uint32_t key, uint64_t *n, st
 	}
 	int fd = bpf_map_get_fd_by_id(id);
 	if (fd < 0) {
-		fault_errno(f, "bitmap %u", id);
+		fault_errno(f, "bitmap %u%s", id, lacking());
 		return NULL;
 	}
 	void *p = MAP_FAILED;

@@ -58,7 +58,8 @@ int state_mount(struct fault *f)
 	if (mkdir(STATE_DIR, 0700) && errno != EEXIST)
 		return fault_errno(f, "%s: create", STATE_DIR);
 	if (mount("blx", STATE_DIR, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
-		return fault_errno(f, "%s: mount a tmpfs", STATE_DIR);
+		return fault_errno(f, "%s: mount a tmpfs%s", STATE_DIR,
+				   errno == EPERM && !geteuid() ? " (it takes CAP_SYS_ADMIN)" : "");
 	return 0;
 }
 
