@@ -30,7 +30,7 @@ static __always_inline int see(struct bio *bio, struct gendisk *disk, u32 instan
 	// what zram accounts; zeroing is neither
 	if (instance != SUMS && (op == REQ_OP_WRITE || op == OP(DISCARD)))
 		add_sums(f.first, instance, op == OP(DISCARD), f.sectors);
-	if (flight_note(&bios, BIOS, 1, &f))
+	if (flight_note(&bios, BIOS, &f))
 		__sync_fetch_and_add(&slot->crowded, 1);
 	mark_disk(f.first, slot, f.sector, f.sectors);
 	return 0;
@@ -88,6 +88,6 @@ int bio_complete(u64 *ctx)
 	struct bio *bio = (struct bio *)ctx[1];
 
 	if (bio->bi_opf & 1)
-		flight_forget(&bios, BIOS, ADDRESS(bio));
+		flight_forget(&bios, BIOS, ADDRESS(bio), 0);
 	return 0;
 }

@@ -193,46 +193,40 @@ static __always_inline u32 flight_place(u64 key, u32 i, u32 size)
 	return (home + i) & (size - 1);
 }
 
-// Note a write at its submission. A request lies in the table once; a bio once for each tracked
-// disk that it passes. Twice the same is once. -1: no room. A flip that sees an entry half written
+// Note a write at its submission, for each tracked disk that a bio passes. It may come to lie there
+// twice, which costs nothing but room. -1: there is none. A flip that sees an entry half written
 // belongs to a program that began after it, and that marks the new bitmap itself.
-static __always_inline int flight_note(void *table, u32 size, int per_disk,
-				       const struct flight *new)
+static __always_inline int flight_note(void *table, u32 size, const struct flight *new)
 {
-	struct flight *f;
-
 #pragma unroll
 	for (u32 i = 0; i < 2 * BUCKET; i++) {
 		u32 at = flight_place(new->key, i, size);
-		if (!(f = bpf_map_lookup_elem(table, &at)))
+		struct flight *f = bpf_map_lookup_elem(table, &at);
+		if (!f)
 			return -1;
-		if (*(volatile u64 *)&f->key == new->key && (!per_disk || f->first == new->first))
-			goto found;
-	}
-#pragma unroll
-	for (u32 i = 0; i < 2 * BUCKET; i++) {
-		u32 at = flight_place(new->key, i, size);
-		if (!(f = bpf_map_lookup_elem(table, &at)))
-			return -1;
-		if (!*(volatile u64 *)&f->key && !__sync_val_compare_and_swap(&f->key, 0, new->key))
-			goto found;
+		u64 have = *(volatile u64 *)&f->key;
+		if (have == new->key ? f->first != new->first
+				     : have || __sync_val_compare_and_swap(&f->key, 0, new->key))
+			continue;
+		f->sector = new->sector;
+		f->sectors = new->sectors;
+		f->first = new->first;
+		return 0;
 	}
 	return -1;
-found:
-	f->sector = new->sector;
-	f->sectors = new->sectors;
-	f->first = new->first;
-	return 0;
 }
 
-static __always_inline void flight_forget(void *table, u32 size, u64 key)
+static __always_inline void flight_forget(void *table, u32 size, u64 key, int once)
 {
 #pragma unroll
 	for (u32 i = 0; i < 2 * BUCKET; i++) {
 		u32 at = flight_place(key, i, size);
 		struct flight *f = bpf_map_lookup_elem(table, &at);
-		if (f && *(volatile u64 *)&f->key == key)
-			*(volatile u64 *)&f->key = 0;
+		if (!f || *(volatile u64 *)&f->key != key)
+			continue;
+		*(volatile u64 *)&f->key = 0;
+		if (once)
+			return;
 	}
 }
 

@@ -22,9 +22,9 @@ static __always_inline void fly(u64 key, u32 first, u64 sector, u64 sectors, u32
 	struct flight f = {key, sector, (u32)sectors, first};
 
 	if (instance == SUBMIT)
-		flight_note(&flights, FLIGHTS, 0, &f);
+		flight_note(&flights, FLIGHTS, &f);
 	else if (!instance)
-		flight_forget(&flights, FLIGHTS, key);
+		flight_forget(&flights, FLIGHTS, key, 1);
 }
 
 // A merged discard joins bios that are not neighbours (seen on 6.12, NVMe): each bio is marked at
