@@ -34,6 +34,7 @@ struct session {
 	bool *wanted;          // parallel to all
 	struct stamp *stamps;  // parallel to all: of the wanted ones, by session_flip()
 	struct tracked **want; // those that were named, in that order
+	const char **names;    // parallel to want: as they were named
 	size_t nwant;
 };
 
@@ -47,24 +48,31 @@ int session_flip(struct session *s, struct fault *f);
 // The flip's stamp of a wanted device.
 const struct stamp *session_stamp(const struct session *s, const struct tracked *t);
 
-// What one drain needs, from the flip to the list that is ready to be printed. Takes and leaves the
-// lock.
-int drain_prepare(const char *dev, const char *consumer, uint64_t max_bytes, struct changes *ch,
-		  struct fault *f);
+// A device whose acks are awaited.
+struct awaited {
+	const char *dev; // as it was named
+	uint32_t major, minor;
+	uint64_t epoch; // that must be acked; 0: any
+	bool done;      // a done ack, or an upto that was the last of a limited list, for it
+};
 
 // What came of a pipe of acks.
 struct verdict {
-	bool done; // a done ack, or an upto that was the last of a limited list, for epoch >= want
-	enum blx_exit code; // of the last failure; BLX_OK if none
+	enum blx_exit code; // of the first failure; BLX_OK if none
+	const char *dev;    // whose it is; NULL: not of one device
 	char why[320];
-	bool told; // the receiver itself said why it failed
+	bool told;    // the receiver itself said why it failed
+	bool gave_up; // before the pipe's end
 };
 
-// Read acks from FD until its end; move the consumer's position. WANT: the epoch that must be acked
-// (0: any). TIMEOUT_S: 0: for ever.
-void commit_acks(const char *dev, const char *consumer, int fd, uint64_t want, uint64_t timeout_s,
-		 struct verdict *v);
+// The session's devices, malloc'ed; NULL with errno.
+struct awaited *awaited_new(const struct session *s);
+
+// Read acks of any of the N devices from FD until its end; move the consumer's position on each.
+// TIMEOUT_S: 0: for ever. STOP: give up when nobody reads this pipe any more; -1: none.
+void commit_acks(struct awaited *a, size_t n, const char *consumer, int fd, int stop,
+		 uint64_t timeout_s, struct verdict *v);
 // Exit code and words of a verdict; says the words on stderr.
-int verdict_report(const struct verdict *v, const char *dev);
+int verdict_report(const struct verdict *v, const struct awaited *a, size_t n);
 
 #endif

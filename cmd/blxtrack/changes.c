@@ -15,6 +15,7 @@ static void describe(struct head *h, const struct tracked *t)
 	h->time = time(NULL);
 	h->limit = h->size;
 	snprintf(h->name, sizeof(h->name), "%s", t->dev.name);
+	snprintf(h->label, sizeof(h->label), "%s", t->label);
 }
 
 static void describe_tracked(struct head *h, const struct tracked *t, const struct consumer *c,

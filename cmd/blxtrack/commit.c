@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,51 +13,16 @@
 #include "blxtrack.h"
 #include "die.h"
 #include "lines.h"
-#include "num.h"
-
-struct options {
-	const char *consumer;
-	uint64_t timeout;
-};
+#include "options.h"
 
 static void usage(FILE *to)
 {
-	fputs("usage: blxtrack commit [-c CONSUMER] [--timeout SECONDS] DEV\n"
+	fputs("usage: blxtrack commit [-c CONSUMER] [--timeout SECONDS] DEV...\n"
 	      "  -c, --consumer NAME     whose position the acks move (default: default)\n"
 	      "      --timeout SECONDS   give up when no ack came for so long\n"
-	      "  -h, --help              this text\n",
+	      "  -h, --help              this text\n"
+	      "The acks of several devices may come in any order; each must be acked.\n",
 	      to);
-}
-
-static struct options parse_options(int argc, char **argv)
-{
-	static const struct option longs[] = {{"consumer", required_argument, NULL, 'c'},
-					      {"timeout", required_argument, NULL, 't'},
-					      {"help", no_argument, NULL, 'h'},
-					      {0}};
-	struct options o = {.consumer = DEFAULT_CONSUMER};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			o.consumer = optarg;
-			break;
-		case 't':
-			if (num_seconds(optarg, &o.timeout) || !o.timeout)
-				usage_error("--timeout %s: not a number of seconds", optarg);
-			break;
-		case 'h':
-			usage(stdout);
-			close_stdout();
-			exit(BLX_OK);
-		default:
-			usage_error(NULL);
-		}
-	}
-	if (optind + 1 != argc)
-		usage_error("commit: one device");
-	return o;
 }
 
 static int check_binding(const struct tracked *t, const struct consumer *c, const struct ack *a,
@@ -132,55 +98,90 @@ static int move(const struct tracked *t, struct consumer *c, const struct ack *a
 	return bad;
 }
 
-static int take_ack(const char *dev, const char *consumer, const struct ack *a, struct fault *f)
+static int take_ack(const struct awaited *w, const char *consumer, const struct ack *a,
+		    struct fault *f)
 {
 	struct consumer c;
 	struct session s;
 
-	if (session_open(&s, (char *[]){(char *)dev}, 1, f))
+	if (session_open(&s, (char *[]){(char *)w->dev}, 1, f))
 		return -1;
-	int bad = consumer_load(s.want[0], consumer, &c, f);
-	if (!bad && (s.want[0]->lost[0] || c.lost))
-		bad = fault_set(f, BLX_RESYNC, "%s: tracking is incomplete: %s",
-				s.want[0]->dev.name,
-				s.want[0]->lost[0] ? s.want[0]->lost : "its history is lost");
-	bad = bad || check_binding(s.want[0], &c, a, f) || move(s.want[0], &c, a, f);
+	struct tracked *t = s.want[0];
+	int bad = consumer_load(t, consumer, &c, f);
+	if (!bad && (t->lost[0] || c.lost))
+		bad = fault_set(f, BLX_RESYNC, "%s: tracking is incomplete: %s", t->dev.name,
+				t->lost[0] ? t->lost : "its history is lost");
+	bad = bad || check_binding(t, &c, a, f) || move(t, &c, a, f);
 	session_close(&s);
 	return bad ? -1 : 0;
 }
 
-static void fail(struct verdict *v, enum blx_exit code, const char *why)
+static void fail(struct verdict *v, const struct awaited *w, enum blx_exit code, const char *fmt,
+		 ...) __attribute__((format(printf, 4, 5)));
+
+static void fail(struct verdict *v, const struct awaited *w, enum blx_exit code, const char *fmt,
+		 ...)
 {
+	va_list ap;
+
 	if (v->code)
 		return; // the first failure tells most
 	v->code = code;
-	snprintf(v->why, sizeof(v->why), "%s", why);
+	v->dev = w ? w->dev : NULL;
+	va_start(ap, fmt);
+	vsnprintf(v->why, sizeof(v->why), fmt, ap);
+	va_end(ap);
 }
 
-static void take_line(const char *dev, const char *consumer, const char *line, uint64_t number,
-		      uint64_t want, struct verdict *v)
+// Whose ack it is. A single device's own words say what does not fit.
+static struct awaited *find(struct awaited *w, size_t n, const struct ack *a)
+{
+	if (n == 1)
+		return w;
+	for (size_t i = 0; i < n && a->bound; i++)
+		if (w[i].major == a->major && w[i].minor == a->minor)
+			return &w[i];
+	return NULL;
+}
+
+static void take_line(struct awaited *all, size_t n, const char *consumer, const char *line,
+		      uint64_t number, struct verdict *v)
 {
 	struct ack a;
 	struct fault f;
 
 	if (ack_parse(line, &a, &f)) {
-		char why[sizeof(v->why)];
-		snprintf(why, sizeof(why), "acks, line %" PRIu64 ": %.250s", number, f.text);
-		fail(v, f.code, why);
-	} else if (a.kind == ACK_FAILED) {
-		char why[sizeof(v->why)];
-		snprintf(why, sizeof(why), "the receiver: %s", a.why);
+		fail(v, n == 1 ? all : NULL, f.code, "acks, line %" PRIu64 ": %.250s", number,
+		     f.text);
+		return;
+	}
+	struct awaited *w = find(all, n, &a);
+	if (a.kind == ACK_FAILED) {
 		v->told = true;
-		fail(v, a.code, why);
-	} else if (take_ack(dev, consumer, &a, &f)) {
-		fail(v, f.code, f.text);
-	} else if ((a.kind == ACK_DONE || a.last) && a.epoch >= want) {
-		v->done = true;
+		fail(v, w, a.code, "the receiver: %s", a.why);
+	} else if (!w) {
+		fail(v, NULL, BLX_TARGET, "ack for device %u:%u, which is none of those named",
+		     a.major, a.minor);
+	} else if (take_ack(w, consumer, &a, &f)) {
+		fail(v, w, f.code, "%s", f.text);
+	} else if ((a.kind == ACK_DONE || a.last) && a.epoch >= w->epoch) {
+		w->done = true;
 	}
 }
 
-void commit_acks(const char *dev, const char *consumer, int fd, uint64_t want, uint64_t timeout_s,
-		 struct verdict *v)
+struct awaited *awaited_new(const struct session *s)
+{
+	struct awaited *a = calloc(s->nwant, sizeof(*a));
+
+	for (size_t i = 0; a && i < s->nwant; i++)
+		a[i] = (struct awaited){.dev = s->names[i],
+					.major = s->want[i]->dev.major,
+					.minor = s->want[i]->dev.minor};
+	return a;
+}
+
+void commit_acks(struct awaited *a, size_t n, const char *consumer, int fd, int stop,
+		 uint64_t timeout_s, struct verdict *v)
 {
 	struct lines *in = lines_new(fd);
 	struct fault f;
@@ -190,32 +191,29 @@ void commit_acks(const char *dev, const char *consumer, int fd, uint64_t want, u
 	*v = (struct verdict){0};
 	if (!in)
 		die_errno("acks");
+	lines_watch(in, stop);
 	int timeout_ms = !timeout_s ? -1 : timeout_s > 2000000 ? 2000000000 : (int)timeout_s * 1000;
 	while ((got = lines_next(in, &line, timeout_ms, &f)) == 1)
-		take_line(dev, consumer, line, lines_number(in), want, v);
-	if (got < 0) {
-		char why[sizeof(v->why)];
-		snprintf(why, sizeof(why), "acks: %.300s", f.text);
-		fail(v, f.code, why);
-	}
+		take_line(a, n, consumer, line, lines_number(in), v);
+	v->gave_up = got < 0;
+	if (got < 0)
+		fail(v, n == 1 ? a : NULL, f.code, "acks: %.300s", f.text);
 	lines_free(in);
-	if (!v->done)
-		fail(v, BLX_SYSTEM, "the pipe ended without an ack that the epoch is applied");
+	for (size_t i = 0; i < n; i++)
+		if (!a[i].done)
+			fail(v, &a[i], BLX_SYSTEM,
+			     "the pipe ended without an ack that the epoch is applied");
 }
 
-int verdict_report(const struct verdict *v, const char *dev)
+static int check_lost(const struct awaited *a)
 {
 	struct session s;
 	struct fault f;
-	int code = v->code;
+	int code = 0;
 
-	if (!code)
-		return BLX_OK;
-	warn("%s: %s", dev, v->why);
-	// what the pipe says may only be the echo of a tracker that had nothing true to list
-	if (!session_open(&s, (char *[]){(char *)dev}, 1, &f)) {
+	if (!session_open(&s, (char *[]){(char *)a->dev}, 1, &f)) {
 		if (s.want[0]->lost[0]) {
-			warn("%s: tracking is incomplete: %s", dev, s.want[0]->lost);
+			warn("%s: tracking is incomplete: %s", a->dev, s.want[0]->lost);
 			code = BLX_RESYNC;
 		}
 		session_close(&s);
@@ -226,19 +224,42 @@ int verdict_report(const struct verdict *v, const char *dev)
 	return code;
 }
 
+int verdict_report(const struct verdict *v, const struct awaited *a, size_t n)
+{
+	int code = v->code;
+
+	if (!code)
+		return BLX_OK;
+	warn("%s%s%s", v->dev ? v->dev : "", v->dev ? ": " : "", v->why);
+	// what the pipe says may only be the echo of a tracker that had nothing true to list
+	for (size_t i = 0; i < n; i++)
+		if (check_lost(&a[i]))
+			code = BLX_RESYNC;
+	return code;
+}
+
 int cmd_commit(int argc, char **argv)
 {
-	const struct options o = parse_options(argc, argv);
-	const char *dev = argv[optind];
+	const struct options o = parse_options(argc, argv, "ct", usage);
 	struct verdict v;
 	struct session s;
 	struct consumer c;
 	struct fault f;
 
-	if (session_open(&s, (char *[]){(char *)dev}, 1, &f) ||
-	    consumer_load(s.want[0], o.consumer, &c, &f))
+	if (optind == argc)
+		usage_error("commit: which device?");
+	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
 		die_fault(&f);
+	for (size_t i = 0; i < s.nwant; i++)
+		if (consumer_load(s.want[i], o.consumer, &c, &f))
+			die_fault(&f);
+	size_t n = s.nwant;
+	struct awaited *a = awaited_new(&s);
+	if (!a)
+		die_errno("commit");
 	session_close(&s);
-	commit_acks(dev, o.consumer, STDIN_FILENO, 0, o.timeout, &v);
-	return verdict_report(&v, dev);
+	commit_acks(a, n, o.consumer, STDIN_FILENO, -1, o.timeout, &v);
+	int code = verdict_report(&v, a, n);
+	free(a);
+	return code;
 }

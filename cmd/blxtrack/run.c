@@ -2,100 +2,122 @@
 // blxtrack run: the whole pipeline under one lock with one exit code.
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
-#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "blxtrack.h"
 #include "die.h"
-#include "num.h"
+#include "lists.h"
+#include "offspring.h"
+#include "scratch.h"
 
-struct options {
-	const char *consumer;
-	uint64_t max, timeout;
+struct run {
+	struct options o;
+	char **devs, **cmd;
+	size_t n;
+	struct awaited *awaited;
+	struct lists lists;
+	struct scratch scratch; // where CMD finds them
+	pid_t child, writer;    // 0: none
+	int status;             // of the child
+	bool unwritten;         // the list, as far as it goes
 };
 
 static void usage(FILE *to)
 {
-	fputs("usage: blxtrack run [-c CONSUMER] [--max SIZE] [--timeout SECONDS] DEV -- CMD...\n"
+	fputs("usage: blxtrack run [-c CONSUMER] [--max SIZE] [--timeout SECONDS] DEV... -- "
+	      "CMD...\n"
 	      "  -c, --consumer NAME     whose changes (default: default)\n"
 	      "      --max SIZE          as for drain\n"
 	      "      --timeout SECONDS   give up when no ack came for so long\n"
 	      "  -h, --help              this text\n"
-	      "CMD gets the list on its standard input and prints acks on its standard output, "
-	      "e.g.\n"
+	      "CMD finds the lists in the directory $BLX_LISTS, that of a single device on "
+	      "standard "
+	      "input, too,\nand prints acks on its standard output, e.g.\n"
 	      "  blxtrack run /dev/sda -- sh -c 'blxread | blxpack | ssh backup blxapply --ack "
-	      "/srv/sda.img'\n",
+	      "/srv/sda.img'\n"
+	      "  blxtrack run /dev/sda /dev/sdb -- \\\n"
+	      "    sh -c 'blxread \"$BLX_LISTS\"/* | blxpack | ssh backup blxapply --ack --into "
+	      "/srv'\n",
 	      to);
 }
 
-static struct options parse_options(int argc, char **argv)
-{
-	static const struct option longs[] = {{"consumer", required_argument, NULL, 'c'},
-					      {"max", required_argument, NULL, 'm'},
-					      {"timeout", required_argument, NULL, 't'},
-					      {"help", no_argument, NULL, 'h'},
-					      {0}};
-	struct options o = {.consumer = DEFAULT_CONSUMER};
-	int c;
+// ---- being stopped: the handler closes the end that nobody reads from, which whoever waits sees
 
-	while ((c = getopt_long(argc, argv, "+c:h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			o.consumer = optarg;
-			break;
-		case 'm':
-			if (num_size(optarg, &o.max) || !o.max)
-				usage_error("--max %s: not a size", optarg);
-			break;
-		case 't':
-			if (num_seconds(optarg, &o.timeout) || !o.timeout)
-				usage_error("--timeout %s: not a number of seconds", optarg);
-			break;
-		case 'h':
-			usage(stdout);
-			close_stdout();
-			exit(BLX_OK);
-		default:
-			usage_error(NULL);
-		}
-	}
-	int rest = argc - optind;
-	if (rest < 2 || (rest == 2 && !strcmp(argv[optind + 1], "--")))
-		usage_error("run: DEV -- CMD...");
-	return o;
+static volatile sig_atomic_t stopped; // by this signal
+static int stop_pipe[2];
+
+static void on_signal(int sig)
+{
+	if (stopped)
+		return;
+	stopped = sig;
+	close(stop_pipe[0]);
 }
 
-// One run per device and consumer; the lock dies with the process.
-static void lock_run(const char *dev, const char *consumer)
+static void catch_signals(void)
 {
-	struct session s;
-	struct fault f;
-	struct consumer c;
+	static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+
+	if (pipe2(stop_pipe, O_CLOEXEC))
+		die_errno("pipe");
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &act, NULL);
+}
+
+// ---- before
+
+// One run per device and consumer; the lock dies with the process.
+static void lock_run(const struct tracked *t, const char *dev, const char *consumer)
+{
 	char name[128];
 
-	if (session_open(&s, (char *[]){(char *)dev}, 1, &f) ||
-	    consumer_load(s.want[0], consumer, &c, &f))
-		die_fault(&f);
 	snprintf(name, sizeof(name), "run.%s", consumer);
-	int fd = openat(s.want[0]->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(t->dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		die_errno("%s: %s", dev, name);
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		if (errno != EWOULDBLOCK)
-			die_errno("%s: lock %s", dev, name);
-		die(BLX_BUSY, "%s: another run for consumer %s is not done yet", dev, consumer);
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return;
+	if (errno != EWOULDBLOCK)
+		die_errno("%s: lock %s", dev, name);
+	die(BLX_BUSY, "%s: another run for consumer %s is not done yet", dev, consumer);
+}
+
+static void prepare(struct run *r)
+{
+	struct consumer c;
+	struct session s;
+	struct fault f;
+
+	if (session_open(&s, r->devs, r->n, &f))
+		die_fault(&f);
+	for (size_t i = 0; i < s.nwant; i++) {
+		if (consumer_load(s.want[i], r->o.consumer, &c, &f))
+			die_fault(&f);
+		lock_run(s.want[i], s.names[i], r->o.consumer);
 	}
+	r->n = s.nwant;
+	r->awaited = awaited_new(&s);
+	if (!r->awaited)
+		die_errno("run");
+	if (lists_prepare(&r->lists, &s, &r->o, &f) || scratch_make(&r->scratch, &f))
+		die_fault(&f);
+	for (size_t i = 0; i < r->n; i++)
+		r->awaited[i].epoch = r->lists.each[i].head.epoch;
 	session_close(&s);
 }
 
-static pid_t spawn(char **argv, int in, int out)
+// ---- the command
+
+static pid_t spawn(const struct run *r, int in, int out)
 {
 	pid_t parent = getpid(), pid = fork();
 
@@ -106,17 +128,20 @@ static pid_t spawn(char **argv, int in, int out)
 	// a run that is killed takes its command along; what that started sees its pipes end
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
 		_exit(BLX_SYSTEM);
-	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
-		die_errno("%s: redirect", argv[0]);
+	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
+	    setenv("BLX_LISTS", r->scratch.path, 1)) {
+		warn("%s: redirect: %s", r->cmd[0], strerror(errno));
+		_exit(BLX_SYSTEM);
+	}
 	signal(SIGPIPE, SIG_DFL);
-	execvp(argv[0], argv);
+	execvp(r->cmd[0], r->cmd);
 	int code = errno == ENOENT ? 127 : 126;
-	warn("%s: %s", argv[0], strerror(errno));
+	warn("%s: %s", r->cmd[0], strerror(errno));
 	_exit(code);
 }
 
 // Print the list from a process of its own, so that acks are read meanwhile.
-static pid_t print_list(struct changes *ch, int to, int close_fd)
+static pid_t print_list(struct changes *ch, int to, int acks)
 {
 	struct fault f;
 	pid_t pid = fork();
@@ -125,71 +150,124 @@ static pid_t print_list(struct changes *ch, int to, int close_fd)
 		die_errno("fork");
 	if (pid)
 		return pid;
-	close(close_fd);
+	close(acks);
+	close(stop_pipe[0]);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
 	FILE *out = fdopen(to, "w");
 	if (!out)
-		die_errno("list");
+		_exit(BLX_SYSTEM);
 	// the receiver's own words say why it stopped reading
 	if (changes_print(ch, out, &f) || fclose(out))
 		_exit(errno == EPIPE ? BLX_OK : BLX_SYSTEM);
 	_exit(BLX_OK);
 }
 
-// Its exit status, or minus the signal that killed it.
-static int status_of(pid_t pid)
+// A single list goes through a pipe, of any length in constant memory; several are files.
+static void start(struct run *r, int *acks)
 {
-	int status;
+	int list[2], back[2];
+	struct fault f;
+	bool single = r->n == 1;
 
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			die_errno("wait");
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+	if (pipe2(back, O_CLOEXEC) || (single && pipe2(list, O_CLOEXEC)))
+		die_errno("pipe");
+	if (!single)
+		list[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (single ? scratch_link_stdin(&r->scratch, r->lists.each[0].head.label, &f)
+		   : lists_write_at(&r->lists, r->scratch.fd, r->scratch.path, &f)) {
+		scratch_remove(&r->scratch);
+		die_fault(&f);
+	}
+	if (stopped)
+		return;
+	offspring_adopt();
+	r->child = spawn(r, list[0], back[1]);
+	close(list[0]);
+	close(back[1]);
+	if (single) {
+		r->writer = print_list(&r->lists.each[0], list[1], back[0]);
+		close(list[1]);
+	}
+	*acks = back[0];
 }
 
-static int judge(const struct verdict *v, int status, const char *dev, const char *cmd)
+// Wait for a child. False: a signal said stop before.
+static bool wait_for(pid_t pid, int *status)
 {
-	if (status && !v->told) {
-		if (status < 0)
-			warn("%s: %s was killed by signal %d", dev, cmd, -status);
-		else
-			warn("%s: %s exited with status %d", dev, cmd, status);
+	struct pollfd p[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN},
+			      {.fd = stop_pipe[1]}};
+
+	while (!stopped && poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (p[0].fd >= 0)
+		close(p[0].fd);
+	return !stopped && waitpid(pid, status, 0) == pid;
+}
+
+// After it nothing of ours is left but the verdict.
+static void finish(struct run *r, bool end)
+{
+	int written = 0;
+
+	if (end || (r->child && !wait_for(r->child, &r->status)) ||
+	    (r->writer && !wait_for(r->writer, &written)))
+		offspring_end(r->child, &r->status);
+	else if (written)
+		r->unwritten = true;
+	scratch_remove(&r->scratch);
+	lists_close(&r->lists);
+	if (stopped) {
+		signal(stopped, SIG_DFL);
+		raise(stopped);
 	}
-	int code = verdict_report(v, dev);
-	return code ? code : status ? BLX_SYSTEM : BLX_OK;
+}
+
+static int judge(const struct run *r, const struct verdict *v)
+{
+	const char *dev = r->n == 1 ? r->awaited[0].dev : "", *colon = r->n == 1 ? ": " : "";
+
+	if (r->unwritten && !v->code)
+		die(BLX_SYSTEM, "%s%sthe list could not be written whole", dev, colon);
+	if (WIFSIGNALED(r->status) && !v->told)
+		warn("%s%s%s was killed by signal %d", dev, colon, r->cmd[0], WTERMSIG(r->status));
+	else if (r->status && !v->told)
+		warn("%s%s%s exited with status %d", dev, colon, r->cmd[0], WEXITSTATUS(r->status));
+	int code = verdict_report(v, r->awaited, r->n);
+	return code ? code : r->status ? BLX_SYSTEM : BLX_OK;
+}
+
+// DEV... -- CMD...
+static void split(struct run *r, int argc, char **argv)
+{
+	int i = optind;
+
+	while (i < argc && strcmp(argv[i], "--"))
+		i++;
+	if (i == optind || i + 1 >= argc)
+		usage_error("run: DEV... -- CMD...");
+	r->devs = argv + optind;
+	r->n = (size_t)(i - optind);
+	r->cmd = argv + i + 1;
 }
 
 int cmd_run(int argc, char **argv)
 {
-	const struct options o = parse_options(argc, argv);
-	const char *dev = argv[optind];
-	char **cmd = argv + optind + 1;
-	int list[2], acks[2];
-	struct changes ch;
-	struct verdict v;
-	struct fault f;
+	struct run r = {.o = parse_options(argc, argv, "+cmt", usage)};
+	struct verdict v = {0};
+	int acks = -1;
 
-	if (!strcmp(cmd[0], "--"))
-		cmd++;
-	lock_run(dev, o.consumer);
-	if (drain_prepare(dev, o.consumer, o.max, &ch, &f))
-		die_fault(&f);
-	if (pipe2(list, O_CLOEXEC) || pipe2(acks, O_CLOEXEC))
-		die_errno("pipe");
-	pid_t child = spawn(cmd, list[0], acks[1]);
-	close(list[0]);
-	close(acks[1]);
-	pid_t writer = print_list(&ch, list[1], acks[0]);
-	close(list[1]);
-	commit_acks(dev, o.consumer, acks[0], ch.head.epoch, o.timeout, &v);
-	close(acks[0]);
-	changes_close(&ch);
-	if (v.code && o.timeout) {
-		kill(child, SIGTERM);
-		kill(writer, SIGTERM);
-	}
-	int status = status_of(child);
-	if (status_of(writer) && !v.code)
-		die(BLX_SYSTEM, "%s: the list could not be written whole", dev);
-	return judge(&v, status, dev, cmd[0]);
+	split(&r, argc, argv);
+	catch_signals();
+	prepare(&r);
+	start(&r, &acks);
+	if (r.child)
+		commit_acks(r.awaited, r.n, r.o.consumer, acks, stop_pipe[1], r.o.timeout, &v);
+	close(acks);
+	finish(&r, v.gave_up);
+	int code = judge(&r, &v);
+	free(r.awaited);
+	return code;
 }

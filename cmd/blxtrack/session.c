@@ -21,8 +21,10 @@ static int find_want(struct session *s, const char *dev, struct fault *f)
 	tracked_close(&t);
 	if (i == s->n)
 		return fault_set(f, BLX_TARGET, "%s: not tracked", dev);
-	if (!s->wanted[i])
+	if (!s->wanted[i]) {
+		s->names[s->nwant] = dev;
 		s->want[s->nwant++] = &s->all[i];
+	}
 	s->wanted[i] = true;
 	return 0;
 }
@@ -32,7 +34,8 @@ static int find_all(struct session *s, char *const *devs, size_t n, struct fault
 	s->wanted = calloc(s->n + 1, sizeof(*s->wanted));
 	s->stamps = calloc(s->n + 1, sizeof(*s->stamps));
 	s->want = calloc(s->n + 1, sizeof(struct tracked *));
-	if (!s->wanted || !s->stamps || !s->want)
+	s->names = calloc(s->n + 1, sizeof(*s->names));
+	if (!s->wanted || !s->stamps || !s->want || !s->names)
 		return fault_errno(f, "devices");
 	for (size_t i = 0; i < n; i++)
 		if (find_want(s, devs[i], f))
@@ -71,6 +74,7 @@ void session_close(struct session *s)
 	free(s->wanted);
 	free(s->stamps);
 	free(s->want);
+	free(s->names);
 	tracked_all_free(s->all, s->n);
 	if (s->lock >= 0)
 		close(s->lock);

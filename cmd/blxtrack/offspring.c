@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "die.h"
+#include "num.h"
+#include "offspring.h"
+
+enum { PATIENCE_MS = 3000, DESPAIR_MS = 5000, STEP_MS = 10 };
+
+struct process {
+	pid_t pid, parent;
+	bool ours;
+};
+
+void offspring_adopt(void)
+{
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		die_errno("PR_SET_CHILD_SUBREAPER");
+}
+
+// From /proc/PID/stat, `pid (name) state parent ...`; the name may hold anything.
+static bool read_process(const char *pid, struct process *p)
+{
+	char path[64], text[512];
+	uint64_t id, parent;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	char *state = strrchr(text, ')');
+	if (!state || strlen(state) < 5 || state[2] == 'Z')
+		return false;
+	state[4 + strcspn(state + 4, " ")] = 0;
+	if (num_u64(state + 4, &parent) || num_u64(pid, &id))
+		return false;
+	*p = (struct process){.pid = (pid_t)id, .parent = (pid_t)parent};
+	return true;
+}
+
+static size_t read_processes(struct process **all)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	size_t n = 0;
+
+	*all = NULL;
+	while (d && (e = readdir(d))) {
+		if (*e->d_name < '1' || *e->d_name > '9')
+			continue;
+		struct process *more = realloc(*all, (n + 1) * sizeof(**all));
+		if (!more)
+			break;
+		*all = more;
+		n += read_process(e->d_name, &more[n]);
+	}
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static bool is_ours(const struct process *all, size_t n, pid_t pid)
+{
+	if (pid == getpid())
+		return true;
+	for (size_t i = 0; i < n; i++)
+		if (all[i].pid == pid)
+			return all[i].ours;
+	return false;
+}
+
+// Send a signal (0: none) to all. How many there are.
+static size_t signal_all(int sig)
+{
+	struct process *all;
+	size_t n = read_processes(&all), found = 0;
+
+	for (size_t before = n + 1; before != found;) {
+		before = found;
+		for (size_t i = 0; i < n; i++) {
+			if (all[i].ours || !is_ours(all, n, all[i].parent))
+				continue;
+			all[i].ours = true;
+			found++;
+			if (sig)
+				kill(all[i].pid, sig);
+		}
+	}
+	free(all);
+	return found;
+}
+
+static void reap(pid_t pid, int *status)
+{
+	int st;
+
+	for (pid_t got; (got = waitpid(-1, &st, WNOHANG)) > 0;)
+		if (got == pid)
+			*status = st;
+}
+
+void offspring_end(pid_t pid, int *status)
+{
+	const struct timespec step = {.tv_nsec = STEP_MS * 1000000};
+	int sig = SIGTERM;
+
+	for (int ms = 0; ms < DESPAIR_MS; ms += STEP_MS) {
+		size_t left = signal_all(sig);
+		reap(pid, status);
+		if (!left)
+			return;
+		sig = ms < PATIENCE_MS ? 0 : SIGKILL;
+		nanosleep(&step, NULL);
+	}
+}
