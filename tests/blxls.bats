@@ -129,12 +129,41 @@ END
   [ "$(grep -n '^# end' <<<"$output")" = "$good:$(sed -n "${good}p" "$DATA/small.list")" ]
 }
 
-@test "bytes after END are named, how many and where" {
+@test "streams in succession are shown one after the other" {
+  cat "$DATA/example.stream" "$DATA/small.stream" >two
+  blxls two >got
+  for name in example small; do blxls "$DATA/$name.stream"; done | cmp - got
+  blxls -v two >got
+  blxls -v "$DATA/example.stream" >want
+  blxls -v "$DATA/small.stream" | awk '/^ *[0-9]+ / { n = $1 + 278; sub(/^ *[0-9]+/, ""); printf "%12d%s\n", n, $0 }' >>want
+  diff <(grep -v '^#' got | tr -s ' ') <(grep -v '^#' want | tr -s ' ')
+  blxls --json two | python3 -c '
+import json, sys
+v = json.load(sys.stdin)
+assert len(v["epochs"]) == 3 and v["complete"] and not v["epochs"][1]["anonymous"], v'
+  head -c 1000 two >cut
+  run -4 --separate-stderr blxls cut
+  [[ $stderr == *"cut at byte 1000"* ]] || fail "$stderr"
+}
+
+@test "--check --ack prints an ack of each stream in succession, or none" {
+  cat "$DATA/packed.stream" "$DATA/small.stream" >two
+  blxls --check --ack two >got
+  for name in packed small; do blxls --check --ack "$DATA/$name.stream"; done | cmp - got
+  for pair in "packed example" "example packed"; do
+    cat "$DATA/${pair% *}.stream" "$DATA/${pair#* }.stream" >two
+    run -5 --separate-stderr blxls --check --ack two
+    [ -z "$output" ]
+    [[ $stderr == *"an anonymous stream has no ack"* ]] || fail "$stderr"
+  done
+}
+
+@test "bytes after END that are no stream are named" {
   for how in "" -v --json --check; do
     cat "$DATA/example.stream" "$DATA/acks" >more
     # shellcheck disable=SC2086
     run -4 --separate-stderr blxls $how more
-    [ "$stderr" = "blxls: more: at byte 278: $(stat -c %s "$DATA/acks") bytes after END" ]
+    [ "$stderr" = "blxls: more: at byte 278: bytes follow after END" ]
   done
 }
 

@@ -106,11 +106,12 @@ abort_of() {
   wait $!
 }
 
-@test "at END it stops, though the input stays open" {
+@test "after END it stops when its reader has gone, though the input stays open" {
   mkfifo in
   exec 8<>in
   cat "$DATA/small.stream" >&8
-  timeout 20 blxpack <in >got 8>&-
+  blxpack <"$DATA/small.stream" >want
+  timeout 20 bash -c 'set -o pipefail; blxpack <in 8>&- | head -c "$(stat -c %s want)" >got'
   blxls --check got
 }
 
@@ -168,10 +169,33 @@ abort_of() {
 }
 
 @test "bytes after END make the stream bad" {
-  cat "$DATA/example.stream" "$DATA/example.stream" >two
+  cat "$DATA/example.stream" "$DATA/acks" >two
   run -4 bash -c 'blxpack <two >got'
   has 'at byte 278: bytes follow after END'
   [ "$(abort_of got)" = "4 at byte 278: bytes follow after END" ]
+}
+
+@test "streams in succession go through, packed and unpacked again" {
+  cat "$DATA/small.stream" "$DATA/example.stream" "$DATA/packed.stream" >three
+  blxpack <three >packed
+  blxpack -d <packed >got
+  blxpack -d <three >want
+  cmp got want
+  for name in small example packed; do blxpack <"$DATA/$name.stream"; done >want
+  cmp packed want
+}
+
+@test "streams in succession that are cut or bad are exit 4, and the next stage is told" {
+  cat "$DATA/example.stream" "$DATA/small.stream" >two
+  size=$(stat -c %s two)
+  for n in 280 300 400 $((size - 1)); do
+    run -4 bash -c "head -c $n two | blxpack >got"
+    has "cut at byte $n"
+    [[ $(abort_of got) == "4 cut at byte $n"* ]] || fail "$(abort_of got)"
+  done
+  cat "$DATA/example.stream" "$DATA/aborted.stream" >two
+  run -3 bash -c 'blxpack <two >got'
+  [[ $(abort_of got) == "3 "* ]] || fail "$(abort_of got)"
 }
 
 @test "an empty input and an extent list are no streams" {

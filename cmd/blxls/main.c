@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "die.h"
@@ -20,13 +19,13 @@ struct options {
 
 static const char usage[] =
 	"usage: blxls [-v | --json | --check [--ack]] [FILE]\n"
-	"Show the block stream in FILE or on standard input: its extents, as a list that blxread "
+	"Show the block streams in FILE or on standard input: their extents, as lists that blxread "
 	"takes.\n"
 	"\n"
 	"  -v, --verbose  one line per frame instead\n"
 	"      --json     a summary for machines instead\n"
 	"      --check    only verify; say nothing if all is well\n"
-	"      --ack      with --check: print the ack of the stream's last epoch if all is well\n"
+	"      --ack      with --check: print the ack of each stream's last epoch if all is well\n"
 	"  -h, --help     this text\n"
 	"      --version  name and version\n"
 	"\n"
@@ -91,22 +90,6 @@ static struct options parse_options(int argc, char **argv)
 	return o;
 }
 
-// END is the last of it: a file may not go on. (Of a pipe only what has come already is known.)
-static int check_rest(struct stream_reader *r, int fd, struct fault *f)
-{
-	uint64_t position = stream_reader_position(r);
-	struct stat st;
-
-	if (stream_reader_at_eof(r))
-		return 0;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		return fault_set(f, BLX_CORRUPT, "at byte %llu: %llu bytes after END",
-				 (unsigned long long)position,
-				 (unsigned long long)st.st_size - position);
-	return fault_set(f, BLX_CORRUPT, "at byte %llu: bytes follow after END",
-			 (unsigned long long)position);
-}
-
 // An aborted stream is not whole, whatever the reason that its sender gave: BLX_CORRUPT.
 static int aborted(const struct frame *fr, struct fault *f)
 {
@@ -115,24 +98,35 @@ static int aborted(const struct frame *fr, struct fault *f)
 			 (int)fr->payload_len, (const char *)fr->payload);
 }
 
-// 0: the stream is whole and has been shown.
-static int show(const struct options *o, int fd, struct stream_reader *r, struct fault *f)
+// 0: it was whole.
+static int show_one(const struct options *o, struct show *s, struct stream_reader *r,
+		    struct fault *f)
 {
-	struct show s = {.want_ack = o->ack};
 	struct frame fr;
 	int n;
 
+	s->begins = true;
+	s->start = stream_reader_position(r);
 	while ((n = stream_read(r, &fr, f)) > 0) {
-		o->view->frame(&s, &fr, stream_reader_head(r));
+		o->view->frame(s, &fr, stream_reader_head(r));
+		s->begins = false;
 		if (ferror(stdout))
 			die_stdout();
-		if (fr.type == FRAME_ABORT) {
-			n = aborted(&fr, f);
-			break;
-		}
+		if (fr.type == FRAME_ABORT)
+			return aborted(&fr, f);
 	}
-	if (!n)
-		n = check_rest(r, fd, f);
+	return n;
+}
+
+// 0: the streams are whole and have been shown.
+static int show(const struct options *o, struct stream_reader *r, struct fault *f)
+{
+	struct show s = {.want_ack = o->ack};
+	int n;
+
+	do
+		n = show_one(o, &s, r, f);
+	while (!n && (n = stream_reader_next(r, f)) > 0);
 	if (n < 0 && f->code == BLX_SYSTEM && errno == EPIPE)
 		die_stdout();
 	if (n < 0)
@@ -158,7 +152,7 @@ int main(int argc, char **argv)
 	stream_reader_watch(r, STDOUT_FILENO, -1);
 	if (o.view->packs)
 		stream_reader_show_packs(r);
-	int bad = show(&o, fd, r, &f);
+	int bad = show(&o, r, &f);
 	stream_reader_free(r);
 	close_stdout();
 	if (bad)

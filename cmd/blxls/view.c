@@ -2,6 +2,7 @@
 // A stream as extent lists, as one line per frame, as JSON, or not at all but for the verdict.
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "die.h"
 #include "json.h"
@@ -72,9 +73,8 @@ static void put_text(const uint8_t *p, size_t n)
 static void verbose_frame(struct show *s, const struct frame *fr, const struct head *h)
 {
 	(void)h;
-	if (!s->begun)
-		printf("%12d %-6s %s\n", 0, type_names[0], STREAM_MAGIC);
-	s->begun = true;
+	if (s->begins)
+		printf("%12llu %-6s %s\n", (ull)s->start, type_names[0], STREAM_MAGIC);
 	printf("%12llu %s%-6s %llu %llu %zu", (ull)fr->position, fr->packed ? "+" : "",
 	       type_names[fr->type], (ull)fr->offset, (ull)fr->length, fr->payload_len);
 	if (fr->type == FRAME_COMMIT || fr->type == FRAME_END)
@@ -137,6 +137,11 @@ static void json_tracked(const struct head *h)
 		printf(",\"partial_upto\":%llu", (ull)h->partial_upto);
 	printf(",\"cursor\":%llu,\"limit\":%llu,\"resync\":%s,\"chain\":%zu", (ull)h->cursor,
 	       (ull)h->limit, h->resync ? "true" : "false", h->chain_len);
+	if (!h->group_of)
+		return;
+	printf(",\"group\":{\"at\":%u,\"of\":%u,", h->group_at, h->group_of);
+	json_token("id", &h->group);
+	putchar('}');
 }
 
 static void json_head(struct show *s, const struct head *h)
@@ -210,8 +215,22 @@ const struct view view_json = {true, json_frame, json_done, json_end};
 
 // ---- only the verdict, and the ack
 
+static void add_ack(struct show *s)
+{
+	char text[ACK_TEXT_MAX];
+
+	if (!s->acks && !(s->acks = open_memstream(&s->acks_text, &s->acks_len)))
+		die_errno("acks");
+	ack_format(&s->ack, text);
+	fputs(text, s->acks);
+}
+
 static void check_frame(struct show *s, const struct frame *fr, const struct head *h)
 {
+	if (fr->type == FRAME_END && s->has_ack)
+		add_ack(s);
+	else if (fr->type == FRAME_END)
+		s->no_ack = true;
 	if (fr->type != FRAME_COMMIT)
 		return;
 	bool whole = h->limit == h->size;
@@ -223,16 +242,16 @@ static void check_frame(struct show *s, const struct frame *fr, const struct hea
 
 static int check_done(struct show *s, uint64_t bytes, struct fault *f)
 {
-	char text[ACK_TEXT_MAX];
-
 	(void)bytes;
-	if (!s->want_ack)
-		return 0;
-	if (!s->has_ack)
-		return fault_set(f, BLX_TARGET, "an anonymous stream has no ack");
-	ack_format(&s->ack, text);
-	fputs(text, stdout);
-	return 0;
+	if (s->acks && fclose(s->acks))
+		die_errno("acks");
+	int bad = s->want_ack && s->no_ack
+			  ? fault_set(f, BLX_TARGET, "an anonymous stream has no ack")
+			  : 0;
+	if (s->want_ack && !bad)
+		fputs(s->acks_text, stdout);
+	free(s->acks_text);
+	return bad;
 }
 
 const struct view view_check = {false, check_frame, check_done, nothing};

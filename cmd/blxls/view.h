@@ -10,6 +10,8 @@
 // What has been shown so far; every view uses what it needs of it.
 struct show {
 	bool begun;     // something was printed
+	bool begins;    // the frame is a stream's first
+	uint64_t start; // of the stream in the input
 	bool in_epoch;  // between HEAD and COMMIT (JSON)
 	bool list_open; // the list of the epoch before still lacks its end line
 	struct extlist_writer list;
@@ -18,6 +20,10 @@ struct show {
 	bool has_ack;
 	struct ack ack; // of the last whole epoch
 	bool want_ack;  // --ack
+	bool no_ack;    // a stream had none
+	FILE *acks;     // of the streams so far; NULL: none
+	char *acks_text;
+	size_t acks_len;
 };
 
 struct view {

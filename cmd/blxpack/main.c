@@ -21,7 +21,7 @@ struct options {
 
 static const char usage[] =
 	"usage: blxpack [-1..-19] [-T N] [-d] [--rate R]\n"
-	"Compress the block stream on standard input, to standard output; what is compressed "
+	"Compress the block streams on standard input, to standard output; what is compressed "
 	"already, anew.\n"
 	"\n"
 	"  -1 .. -19            zstd level, fast to small (3)\n"
@@ -96,6 +96,7 @@ static struct options parse_options(int argc, char **argv)
 // Tell the next stage, then say it ourselves.
 static _Noreturn void fail(struct stream_writer *w, const struct fault *f)
 {
+	stream_writer_next(w);                   // if one has ended
 	stream_write_abort(w, f->code, f->text); // if it cannot be told, it sees a cut stream
 	die_fault(f);
 }
@@ -106,15 +107,12 @@ static void pass(struct stream_reader *r, struct stream_writer *w)
 	struct fault f;
 	int n;
 
-	while ((n = stream_read(r, &fr, &f)) > 0) {
-		if (fr.type == FRAME_END && !stream_reader_at_eof(r)) {
-			fault_set(&f, BLX_CORRUPT, "at byte %llu: bytes follow after END",
-				  (unsigned long long)stream_reader_position(r));
-			fail(w, &f);
-		}
-		if (stream_write_frame(w, &fr, stream_reader_head(r)))
-			die_stdout();
-	}
+	do {
+		stream_writer_next(w); // but for the first
+		while ((n = stream_read(r, &fr, &f)) > 0)
+			if (stream_write_frame(w, &fr, stream_reader_head(r)))
+				die_stdout();
+	} while (!n && (n = stream_reader_next(r, &f)) > 0);
 	if (n < 0)
 		fail(w, &f);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxread: the bytes of an extent list's ranges, as a block stream.
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ struct options {
 	const char *label; // NULL: that of the list
 	const char *out;   // NULL: stdout
 	const char *path;  // NULL: the device that the list names
+	char **lists;      // files; NULL: standard input
+	int nlists;
 };
 
 struct run {
@@ -28,15 +31,20 @@ struct run {
 	struct output out;
 	struct source source;
 	struct emit emit;
+	const char *list; // that is being read; NULL: standard input
 };
 
 // The receiver must know that nothing more comes; if it cannot be told, the cut tells it. A file
 // that is not finished nobody will see.
 static _Noreturn void fail(struct run *r, const struct fault *f)
 {
+	struct fault named = *f;
+
+	if (r->list)
+		fault_set(&named, f->code, "%s: %s", r->list, f->text);
 	if (!r->out.fresh)
-		stream_write_abort(r->emit.to, f->code, f->text);
-	die_fault(f);
+		stream_write_abort(r->emit.to, named.code, named.text);
+	die_fault(&named);
 }
 
 // Not even an ABORT may be written there.
@@ -191,9 +199,9 @@ static void read_list(struct run *r, struct extlist_reader *in, const struct hea
 	head_free(&h);
 }
 
-static void read_lists(struct run *r)
+static void read_lists(struct run *r, int fd)
 {
-	struct extlist_reader *in = extlist_reader_new(STDIN_FILENO);
+	struct extlist_reader *in = extlist_reader_new(fd);
 	const struct head *list;
 	struct fault f;
 	int got;
@@ -210,14 +218,38 @@ static void read_lists(struct run *r)
 	extlist_reader_free(in);
 }
 
+// A stream of each, one after the other.
+static void read_files(struct run *r)
+{
+	struct fault f;
+
+	for (int i = 0; i < r->o->nlists; i++) {
+		r->list = r->o->lists[i];
+		if (i && (stream_write_end(r->emit.to) || stream_writer_next(r->emit.to)))
+			output_die(&r->out);
+		int fd = open(r->list, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) {
+			r->list = NULL;
+			fault_errno(&f, "%s: open", r->o->lists[i]);
+			fail(r, &f);
+		}
+		read_lists(r, fd);
+		close(fd);
+		source_close(&r->source);
+		r->source = (struct source){.fd = -1};
+	}
+}
+
 // ---- the command line
 
 static void usage(void)
 {
 	puts("usage: blxread [options] [DEV] <extents >stream\n"
+	     "       blxread [options] LIST... >streams\n"
 	     "       blxread -a --plain [options] DEV <ranges >stream\n"
 	     "       blxread -a --whole [options] DEV >stream\n"
-	     "Read the ranges of an extent list from its device and write a block stream.\n"
+	     "Read the ranges of an extent list from its device and write a block stream; of LIST\n"
+	     "files a stream of each.\n"
 	     "\n"
 	     "  -a, --anonymous    the stream is of no tracked device; DEV may be a file\n"
 	     "  -p, --plain        the list is hand-written: OFFSET LENGTH lines, any order\n"
@@ -282,6 +314,36 @@ static void parse_option(struct options *o, int c)
 	}
 }
 
+// A pipe, or a file that begins as a list does; or an empty one, which is none, and no device
+// either.
+static bool is_list(const char *path)
+{
+	struct stat st;
+	char first = '#';
+
+	if (stat(path, &st) || !S_ISREG(st.st_mode))
+		return !stat(path, &st) && S_ISFIFO(st.st_mode);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool yes = fd >= 0 && read(fd, &first, 1) >= 0 && first == '#';
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+static void parse_operands(struct options *o, int n, char **names)
+{
+	if (!n)
+		return;
+	if (o->anonymous || !is_list(names[0])) {
+		o->path = names[0];
+		if (n > 1)
+			die_usage("'%s': one device only", names[1]);
+		return;
+	}
+	o->lists = names;
+	o->nlists = n;
+}
+
 static void parse_options(struct options *o, int argc, char **argv)
 {
 	static const struct option longs[] = {{"anonymous", 0, 0, 'a'},
@@ -298,10 +360,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 
 	for (int c; (c = getopt_or_die(argc, argv, "apwl:r:Po:h", longs)) != -1;)
 		parse_option(o, c);
-	if (optind < argc)
-		o->path = argv[optind++];
-	if (optind < argc)
-		die_usage("'%s': one device only", argv[optind]);
+	parse_operands(o, argc - optind, argv + optind);
 	if (o->path && !*o->path)
 		die_usage("'': a device is expected");
 	if (o->plain && o->whole)
@@ -311,7 +370,9 @@ static void parse_options(struct options *o, int argc, char **argv)
 			  o->plain ? "plain" : "whole");
 	if (o->anonymous && !o->path)
 		die_usage("-a needs the device or file to read");
-	if (!o->whole && isatty(STDIN_FILENO))
+	if (o->nlists > 1 && o->label)
+		die_usage("--label: several lists would get the same one");
+	if (!o->whole && !o->nlists && isatty(STDIN_FILENO))
 		die_usage("no extent list: standard input is a terminal");
 }
 
@@ -337,8 +398,10 @@ int main(int argc, char **argv)
 		read_whole(&r);
 	else if (o.plain)
 		read_plain(&r);
+	else if (o.nlists)
+		read_files(&r);
 	else
-		read_lists(&r);
+		read_lists(&r, STDIN_FILENO);
 	if (stream_write_end(r.emit.to))
 		output_die(&r.out);
 	progress_end(&r.emit.progress);
