@@ -48,12 +48,6 @@ static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, b
 	return bad ? -1 : 0;
 }
 
-static int grow(const struct kernel *k, struct tracked *t, uint32_t parity, uint64_t size,
-		struct fault *f)
-{
-	return kernel_bitmap_create(k, t->slot, parity, (size + t->block - 1) / t->block, f);
-}
-
 // Bitmaps are marked only while their slot is active; a device whose start did not finish has none
 // to speak of.
 static bool flips(const struct tracked *t)
@@ -151,33 +145,46 @@ static int find_grown(struct tracked *all, size_t n, const bool *wanted, uint64_
 	return 0;
 }
 
-// The first half of growth: the bitmap that is marked next has room before anything is marked in
-// it.
+// Give an empty bitmap that is too small for SIZE bytes, after growth, the room. Its own size
+// tells: a flip that was killed may have grown one of the two.
+static int make_room(const struct kernel *k, const struct tracked *t, uint32_t parity,
+		     uint64_t size, struct fault *f)
+{
+	uint64_t blocks = (size + t->block - 1) / t->block;
+	struct bitmap b;
+
+	if (kernel_bitmap_map(k, t->slot, parity, &b, f))
+		return -1;
+	bool small = b.nwords * 64 < blocks;
+	kernel_bitmap_unmap(&b);
+	return small ? kernel_bitmap_create(k, t->slot, parity, blocks, f) : 0;
+}
+
+// The bitmap that is marked next has room before anything is marked in it.
 static int begin_growth(const struct kernel *k, struct tracked *all, size_t n,
 			const uint64_t *grown, uint32_t parity, struct fault *f)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (!grown[i])
-			continue;
-		if (grow(k, &all[i], parity, grown[i], f))
+		uint64_t size = grown[i] ? grown[i] : all[i].dev.size;
+		if (flips(&all[i]) && make_room(k, &all[i], parity, size, f))
 			return -1;
-		if (all[i].dev.partition)
+		if (grown[i] && all[i].dev.partition)
 			k->slots[all[i].slot].end = (all[i].dev.start + grown[i]) >> SECTOR_SHIFT;
 	}
 	return 0;
 }
 
-static int end_growth(const struct kernel *k, struct tracked *all, size_t n, const uint64_t *grown,
-		      uint32_t parity, struct fault *f)
+// Nothing marks the small bitmaps any more: from here on the devices are as large as they are.
+static int take_growth(const struct kernel *k, struct tracked *all, size_t n, const uint64_t *grown,
+		       struct fault *f)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (!grown[i])
 			continue;
-		if (grow(k, &all[i], parity, grown[i], f))
-			return -1;
+		all[i].dev.size = grown[i];
+		all[i].known.beyond = k->slots[all[i].slot].beyond;
 		if (identity_grown(&all[i], f))
 			return -1;
-		all[i].known.beyond = k->slots[all[i].slot].beyond;
 	}
 	return 0;
 }
@@ -197,16 +204,14 @@ static int flip_all(const struct kernel *k, struct tracked *all, size_t n, const
 	__atomic_store_n(k->parity, new, __ATOMIC_SEQ_CST);
 	if (kernel_grace(k, f))
 		return -1;
-	for (size_t i = 0; i < n; i++)
-		if (grown[i])
-			all[i].dev.size = grown[i];
-	if (carry(k, all, n, new, f))
+	if (take_growth(k, all, n, grown, f) || carry(k, all, n, new, f))
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (flips(&all[i]) && harvest(k, &all[i], old, wanted[i], &stamps[i], f))
 			return -1;
-	if (end_growth(k, all, n, grown, old, f))
-		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (flips(&all[i]) && make_room(k, &all[i], old, all[i].dev.size, f))
+			return -1;
 	for (size_t i = 0; i < n; i++)
 		if (flip_tidy(&all[i], f) || tracked_save(&all[i], f))
 			return -1;
