@@ -1,0 +1,16 @@
+#!/usr/bin/env bats
+# The model of tracking by bio: right as it is, and able to see what is wrong.
+
+load lib
+
+@test "no state of the model loses a write" {
+  run -0 "$BATS_TEST_DIRNAME/model/inflight.py"
+  has "none loses a write"
+}
+
+@test "the model sees each broken variant lose one" {
+  for variant in no-carry carry-early mark-first forget-first; do
+    run -1 "$BATS_TEST_DIRNAME/model/inflight.py" $variant
+    has "LOST after"
+  done
+}
