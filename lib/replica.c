@@ -241,13 +241,13 @@ int replica_parse(const char *text, size_t n, struct replica *r, struct fault *f
 	return 0;
 }
 
-int replica_load(int dirfd, struct replica *r, struct fault *f)
+int replica_load(int dirfd, const char *name, struct replica *r, struct fault *f)
 {
 	struct fault why;
 	char *text;
 	size_t n;
 
-	if (file_read(dirfd, "state", STATE_MAX, &text, &n))
+	if (file_read(dirfd, name, STATE_MAX, &text, &n))
 		return errno == ENOENT ? 0 : fault_errno(f, "state of the replica: read");
 	int bad = replica_parse(text, n, r, &why);
 	free(text);
@@ -256,14 +256,14 @@ int replica_load(int dirfd, struct replica *r, struct fault *f)
 	return 1;
 }
 
-int replica_save(int dirfd, const struct replica *r, struct fault *f)
+int replica_save(int dirfd, const char *name, const struct replica *r, struct fault *f)
 {
 	size_t n;
 	char *text = replica_format(r, &n);
 
 	if (!text)
 		return fault_errno(f, "state of the replica");
-	int bad = file_replace(dirfd, "state", text, n);
+	int bad = file_replace(dirfd, name, text, n);
 	if (bad)
 		fault_errno(f, "state of the replica: write");
 	free(text);

@@ -77,7 +77,10 @@ struct replica {
 	struct replica_image image;
 };
 
-// ---- the record as a file named "state"
+// ---- the record as a file of its directory: what is, and what waits for a group to be decided
+
+#define REPLICA_STATE "state"
+#define REPLICA_PENDING "pending"
 
 // The text form, malloc'ed, *n bytes; NULL with errno. Its last line holds a check, so that a cut
 // or mixed file is seen.
@@ -86,9 +89,9 @@ char *replica_format(const struct replica *r, size_t *n);
 int replica_parse(const char *text, size_t n, struct replica *r, struct fault *f);
 
 // From the directory: 1; 0: there is none; -1: damaged (BLX_TARGET) or not readable (BLX_SYSTEM).
-int replica_load(int dirfd, struct replica *r, struct fault *f);
+int replica_load(int dirfd, const char *name, struct replica *r, struct fault *f);
 // Durable when it returns 0. -1: BLX_SYSTEM; the old record or the new one stands.
-int replica_save(int dirfd, const struct replica *r, struct fault *f);
+int replica_save(int dirfd, const char *name, const struct replica *r, struct fault *f);
 
 // All of it is at the floor, and nothing newer was begun.
 bool replica_complete(const struct replica *r);

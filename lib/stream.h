@@ -83,7 +83,8 @@ uint64_t stream_reader_position(const struct stream_reader *r);
 // only what was already read or a regular file is looked at).
 int stream_reader_at_eof(struct stream_reader *r);
 // After END: does another stream follow in the input? 1: stream_read() goes on with it (and says so
-// if it is none); 0: input ended, or nobody reads what is watched any more; -1. Waits to know.
+// if it is none); 0: input ended; -1 (errno EPIPE: nobody reads what is watched any more; a filter
+// takes that for an end, as its reader has all that it wants). Waits to know.
 int stream_reader_next(struct stream_reader *r, struct fault *f);
 
 // ---- writing: cannot write an invalid stream; a call that would is -1 with errno EINVAL and

@@ -492,8 +492,8 @@ int stream_reader_next(struct stream_reader *r, struct fault *f)
 {
 	int got = need(r, 1, f);
 
-	if (got <= 0) // who reads our output and has gone has all that it wants
-		return got < 0 && errno != EPIPE ? -1 : 0;
+	if (got <= 0)
+		return got;
 	r->state = START;
 	r->epochs = 0;
 	r->total = (struct stream_counts){0};

@@ -20,10 +20,11 @@
 
 struct options {
 	bool ack, in_place, status, json, recover, restore, progress;
-	const char *allow; // "init", "resync" or NULL
-	const char *spool; // directory, or NULL: the state directory
-	int timeout_ms;    // without input; -1: for ever
-	const char *target;
+	const char *allow;  // "init", "resync" or NULL
+	const char *spool;  // directory, or NULL: the state directory
+	const char *into;   // directory of the images that labels name, or NULL
+	int timeout_ms;     // without input; -1: for ever
+	const char *target; // NULL with into
 };
 
 // ---- where it goes
@@ -91,6 +92,7 @@ int sink_sync(const struct sink *s, struct fault *f);
 // ---- one epoch after the other
 
 struct job;
+struct group;
 
 // How the frames of one epoch reach the image.
 struct way {
@@ -110,6 +112,11 @@ struct job {
 	char wrong[sizeof(((struct fault *)0)->text)]; // why the state is no good; ""
 	struct stream_reader *in;
 	struct progress progress;
+
+	struct group *group; // --into; NULL else
+	bool grouped;        // the stream is a member of one
+	bool prepared;       // wholly received and durable, the state it leads to is pending
+	struct ack failed;   // to be said of it if its group fails
 
 	// of the epoch that is open; way NULL: none is
 	const struct way *way;
@@ -144,6 +151,10 @@ int in_place_begin(struct job *j, struct fault *f);
 
 extern const struct way way_nothing, way_in_place, way_atomic;
 
+// What is prepared, decided or undone.
+int atomic_decided(struct job *j, struct fault *f);
+void atomic_undo(struct job *j);
+
 // Write the spool that the state's intent names into the (open) image. 1: it is lost or damaged.
 int spool_apply(struct job *j, struct fault *f);
 // Put the clone that the intent names in the image's place.
@@ -155,7 +166,22 @@ int job_load(struct job *j, struct fault *f);
 // says (j->wrong); 1: lost, the replica is incomplete.
 int recover(struct job *j, struct fault *f);
 
-// The stream on stdin. On failure j->h is the head of the epoch that failed, or NULL.
+// An empty job; everything that it holds goes.
+void job_init(struct job *j, const struct options *o);
+void job_free(struct job *j);
+
+// ---- many targets (--into): streams in succession, and groups of them
+
+// All streams on stdin. Acks every failure.
+int into(const struct options *o, struct fault *f);
+// Finish what a group that was decided left.
+int into_recover(const struct options *o, struct fault *f);
+// At every HEAD: which image the label names; does the stream fit into the group that is open?
+int into_head(struct job *j, struct fault *f);
+// Was the epoch TOKEN of the image at PATH, in DIR, decided by a group? 1, 0, or -1.
+int group_decided(const char *dir, const char *path, const struct token *token, struct fault *f);
+
+// One stream on stdin. On failure j->h is the head of the epoch that failed, or NULL.
 int receive(struct job *j, struct fault *f);
 int restore(struct job *j, struct fault *f);
 // Prints; *code is the exit code.

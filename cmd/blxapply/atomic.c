@@ -14,6 +14,52 @@
 #include "apply.h"
 #include "file.h"
 
+// ---- either, once it is whole and durable
+
+// Put what the intent names into the image.
+static int land(struct job *j, struct fault *f)
+{
+	char path[REPLICA_PATH_MAX];
+
+	if (j->r.intent.how == REPLICA_CLONE)
+		return clone_publish(j, f) ? -1 : job_finish(j, f);
+	strcpy(path, j->r.intent.path);
+	int bad = spool_apply(j, f);
+	if (bad > 0)
+		return fault_set(f, BLX_SYSTEM, "%s: damaged behind our back", path);
+	if (bad || job_finish(j, f))
+		return -1;
+	unlink(path);
+	return 0;
+}
+
+// Record it: from here on a crash no longer undoes it. A member of a group waits for the others.
+static int intend(struct job *j, struct fault *f)
+{
+	j->prepared = j->grouped;
+	if (replica_save(j->t.dirfd, j->grouped ? REPLICA_PENDING : REPLICA_STATE, &j->r, f))
+		return -1;
+	return j->grouped ? 0 : land(j, f);
+}
+
+int atomic_decided(struct job *j, struct fault *f)
+{
+	if (renameat(j->t.dirfd, REPLICA_PENDING, j->t.dirfd, REPLICA_STATE) || fsync(j->t.dirfd))
+		return fault_errno(f, "%s: take over the pending state", j->t.dir);
+	j->prepared = false;
+	return land(j, f);
+}
+
+void atomic_undo(struct job *j)
+{
+	unlinkat(j->t.dirfd, REPLICA_PENDING, 0);
+	if (j->r.intent.how == REPLICA_SPOOL)
+		unlink(j->r.intent.path);
+	else
+		unlinkat(j->t.dirfd, "clone", 0);
+	j->prepared = false;
+}
+
 // ---- clone
 
 // 1: cloned; 0: this file system does not clone.
@@ -55,13 +101,11 @@ static int clone_commit(struct job *j, struct fault *f)
 		return -1;
 	if (fstat(j->clone_fd, &st))
 		return fault_errno(f, "%s/clone: stat", j->t.dir);
-	replica_intend(&j->r, j->h, REPLICA_CLONE);
-	j->r.intent.inode = st.st_ino;
-	if (replica_save(j->t.dirfd, &j->r, f) || clone_publish(j, f))
-		return -1;
 	close(j->clone_fd);
 	j->clone_fd = -1;
-	return job_finish(j, f);
+	replica_intend(&j->r, j->h, REPLICA_CLONE);
+	j->r.intent.inode = st.st_ino;
+	return intend(j, f);
 }
 
 // ---- spool
@@ -138,7 +182,7 @@ static int reserve(struct job *j, const char *path, struct fault *f)
 	struct fault ignored;
 
 	j->r.writing = true;
-	if (!replica_save(j->t.dirfd, &j->r, f) && !reserve_frames(j, path, f))
+	if (!replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f) && !reserve_frames(j, path, f))
 		return 0;
 	j->r.writing = false;
 	// First, for the record needs a block. If it fails too, it still says not to look.
@@ -168,18 +212,10 @@ static int spool_commit(struct job *j, struct fault *f)
 		return -1;
 	replica_intend(&j->r, j->h, REPLICA_SPOOL);
 	strcpy(j->r.intent.path, path);
-	if (replica_save(j->t.dirfd, &j->r, f))
-		return -1;
-	int bad = spool_apply(j, f);
-	if (bad > 0)
-		return fault_set(f, BLX_SYSTEM, "%s: damaged behind our back", path);
-	if (bad || job_finish(j, f))
-		return -1;
-	unlink(path);
-	return 0;
+	return intend(j, f);
 }
 
-// ---- either
+// ---- either, while it comes
 
 static int atomic_begin(struct job *j, struct fault *f)
 {
@@ -202,6 +238,9 @@ static int atomic_frame(struct job *j, const struct frame *fr, struct fault *f)
 
 static int atomic_commit(struct job *j, struct fault *f)
 {
+	// A member of a group has something to wait with, be it empty.
+	if (j->grouped && j->clone_fd < 0 && !j->spool && spool_begin(j, f))
+		return -1;
 	if (j->clone_fd >= 0)
 		return clone_commit(j, f);
 	if (j->spool)

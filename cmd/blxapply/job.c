@@ -21,6 +21,20 @@ int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+void job_init(struct job *j, const struct options *o)
+{
+	*j = (struct job){.o = o, .spool_fd = -1, .clone_fd = -1};
+	j->t.fd = j->t.dirfd = j->t.lockfd = -1;
+}
+
+void job_free(struct job *j)
+{
+	if (j->clone_fd >= 0)
+		close(j->clone_fd);
+	target_close(&j->t);
+	job_init(j, j->o);
+}
+
 int job_ascend(struct job *j, uint64_t offset, enum blx_exit code, struct fault *f)
 {
 	uint64_t from = j->next > j->cover_from ? j->next : j->cover_from;
@@ -42,7 +56,10 @@ int job_fits(const struct job *j, struct fault *f)
 
 int job_save(struct job *j, struct fault *f)
 {
-	return target_stamp(&j->t, &j->r.image, f) || replica_save(j->t.dirfd, &j->r, f) ? -1 : 0;
+	return target_stamp(&j->t, &j->r.image, f) ||
+			       replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f)
+		       ? -1
+		       : 0;
 }
 
 int job_ack(const struct job *j, const struct ack *a, struct fault *f)
@@ -110,7 +127,7 @@ static int nothing_commit(struct job *j, struct fault *f)
 	struct ack a;
 
 	// The run that wrote the state may have died, or failed, before it was durable.
-	if (replica_save(j->t.dirfd, &j->r, f))
+	if (replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f))
 		return -1;
 	ack_for(&a, ACK_DONE, j->h);
 	return job_ack(j, &a, f);

@@ -14,16 +14,21 @@
 static const char USAGE[] =
 	"usage: blxapply [--ack] [--in-place] [--spool DIR] [--timeout T] [--progress] TARGET < "
 	"STREAM\n"
+	"       blxapply [--ack] [--spool DIR] [--timeout T] [--progress] --into DIR < STREAMS\n"
 	"       blxapply --restore [--timeout T] [--progress] TARGET < STREAM\n"
 	"       blxapply --allow init|resync TARGET\n"
 	"       blxapply --status [--ack | --json] TARGET\n"
-	"       blxapply --recover TARGET\n"
+	"       blxapply --recover TARGET | --into DIR\n"
 	"Apply a block stream to an image file or a block device: all of an epoch, or nothing.\n"
 	"\n"
 	"  -a, --ack           write acks on standard output, for blxtrack commit\n"
 	"  -A, --allow WHAT    permit once: init (overwrite what is there), resync (take a resync "
 	"list)\n"
 	"  -i, --in-place      write straight into the target; it is incomplete meanwhile\n"
+	"  -I, --into DIR      streams in succession, each to the image in DIR that its label "
+	"names; "
+	"those of\n"
+	"                      one instant all or none\n"
 	"  -S, --spool DIR     collect an epoch in DIR before it is applied (default: beside the "
 	"target)\n"
 	"  -t, --timeout T     give up when no input came for T seconds (or 5m, 2h)\n"
@@ -38,19 +43,13 @@ static const char USAGE[] =
 enum { VERSION = 256 }; // has no letter
 
 static const struct option LONG[] = {
-	{"ack", no_argument, NULL, 'a'},
-	{"allow", required_argument, NULL, 'A'},
-	{"in-place", no_argument, NULL, 'i'},
-	{"spool", required_argument, NULL, 'S'},
-	{"timeout", required_argument, NULL, 't'},
-	{"status", no_argument, NULL, 's'},
-	{"json", no_argument, NULL, 'j'},
-	{"recover", no_argument, NULL, 'r'},
-	{"restore", no_argument, NULL, 'R'},
-	{"progress", no_argument, NULL, 'P'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, VERSION},
-	{NULL, 0, NULL, 0},
+	{"ack", no_argument, NULL, 'a'},         {"allow", required_argument, NULL, 'A'},
+	{"in-place", no_argument, NULL, 'i'},    {"into", required_argument, NULL, 'I'},
+	{"spool", required_argument, NULL, 'S'}, {"timeout", required_argument, NULL, 't'},
+	{"status", no_argument, NULL, 's'},      {"json", no_argument, NULL, 'j'},
+	{"recover", no_argument, NULL, 'r'},     {"restore", no_argument, NULL, 'R'},
+	{"progress", no_argument, NULL, 'P'},    {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0},
 };
 
 static int timeout(const char *s)
@@ -70,14 +69,14 @@ static const char *kind(const char *s)
 }
 
 // It is named in the state, for a later run that may start elsewhere.
-static const char *directory(const char *s)
+static const char *directory(const char *option, const char *s)
 {
 	char *path = realpath(s, NULL);
 
 	if (!path)
-		die_errno("--spool: %s", s);
+		die_errno("%s: %s", option, s);
 	if (strchr(path, '\n'))
-		die_usage("--spool: a newline in the name of the directory");
+		die_usage("%s: a newline in the name of the directory", option);
 	return path;
 }
 
@@ -93,6 +92,8 @@ static void check(const struct options *o)
 	int modes = o->status + o->recover + o->restore + !!o->allow;
 	bool applying = o->in_place || o->spool;
 
+	if (o->into && (o->in_place || o->status || o->restore || o->allow))
+		die_usage("--into is for applying and for --recover, and never --in-place");
 	if (modes > 1)
 		die_usage("--allow, --status, --recover and --restore exclude each other");
 	if (modes && applying)
@@ -114,7 +115,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.timeout_ms = -1};
-	while ((c = getopt_or_die(argc, argv, "aA:iS:t:sjrRPh", LONG)) != -1) {
+	while ((c = getopt_or_die(argc, argv, "aA:iI:S:t:sjrRPh", LONG)) != -1) {
 		switch (c) {
 		case 'a':
 			o->ack = true;
@@ -125,8 +126,11 @@ static void parse_options(struct options *o, int argc, char **argv)
 		case 'i':
 			o->in_place = true;
 			break;
+		case 'I':
+			o->into = directory("--into", optarg);
+			break;
 		case 'S':
-			o->spool = directory(optarg);
+			o->spool = directory("--spool", optarg);
 			break;
 		case 't':
 			o->timeout_ms = timeout(optarg);
@@ -154,7 +158,10 @@ static void parse_options(struct options *o, int argc, char **argv)
 			exit(BLX_OK);
 		}
 	}
-	if (optind == argc)
+	if (o->into && optind < argc)
+		die_usage("--into: the streams' labels name the images, not '%s' too",
+			  argv[optind]);
+	if (!o->into && optind == argc)
 		die_usage("no TARGET given");
 	if (optind + 1 < argc)
 		die_usage("one TARGET only, not '%s' too", argv[optind + 1]);
@@ -192,7 +199,7 @@ static int recover_now(struct job *j, struct fault *f)
 
 	if (target_open_dir(&j->t, false, f))
 		return -1;
-	if (j->t.dirfd < 0 || replica_load(j->t.dirfd, &was, f) == 0)
+	if (j->t.dirfd < 0 || replica_load(j->t.dirfd, REPLICA_STATE, &was, f) == 0)
 		return fault_set(f, BLX_TARGET, "%s: no replica here", j->t.path);
 	if (job_load(j, f))
 		return -1;
@@ -205,6 +212,8 @@ static int run(struct job *j, enum blx_exit *code, struct fault *f)
 {
 	const struct options *o = j->o;
 
+	if (o->into)
+		return o->recover ? into_recover(o, f) : into(o, f);
 	if (target_find(&j->t, o->target, f))
 		return -1;
 	if (o->allow)
@@ -222,7 +231,7 @@ static void say_failed(struct job *j, const struct fault *f)
 	struct fault ignored;
 	struct ack a;
 
-	if (j->o->status)
+	if (j->o->status || j->o->into)
 		return;
 	ack_for(&a, ACK_FAILED, j->h);
 	a.code = f->code;
@@ -233,19 +242,20 @@ static void say_failed(struct job *j, const struct fault *f)
 int main(int argc, char **argv)
 {
 	struct options o;
-	struct job j = {.o = &o, .spool_fd = -1, .clone_fd = -1};
+	struct job j;
 	enum blx_exit code = BLX_OK;
 	struct fault f = {.code = BLX_SYSTEM};
 
 	parse_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
-	j.t.fd = j.t.dirfd = j.t.lockfd = -1;
+	job_init(&j, &o);
 	int bad = run(&j, &code, &f);
 	if (bad)
 		say_failed(&j, &f);
-	target_close(&j.t);
 	stream_reader_free(j.in);
+	job_free(&j);
 	free((char *)o.spool);
+	free((char *)o.into);
 	if (bad)
 		die_fault(&f);
 	close_stdout();

@@ -37,6 +37,8 @@ static const struct way *choose(const struct job *j)
 static int take_head(struct job *j, struct fault *f)
 {
 	j->h = stream_reader_head(j->in);
+	if (j->group && into_head(j, f))
+		return -1;
 	if (target_not_source(&j->t, j->h, f) || (j->t.lockfd < 0 && job_load(j, f)))
 		return -1;
 	if (target_open(&j->t, f))
@@ -80,6 +82,7 @@ static int take_commit(struct job *j, struct fault *f)
 
 	if (way->commit(j, f))
 		return -1;
+	ack_for(&j->failed, ACK_FAILED, j->h);
 	j->way = NULL;
 	j->h = NULL;
 	return 0;
@@ -137,8 +140,9 @@ int receive(struct job *j, struct fault *f)
 			return -1;
 		}
 	} while (fr.type != FRAME_END);
-	if (!stream_reader_at_eof(j->in))
+	if (!j->group && !stream_reader_at_eof(j->in))
 		return fault_set(f, BLX_CORRUPT,
-				 "bytes follow the end of the stream; its epochs are applied");
+				 "bytes follow the end of the stream; its epochs are applied "
+				 "(several streams: --into DIR)");
 	return 0;
 }

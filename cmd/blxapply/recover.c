@@ -3,6 +3,7 @@
 // after a crash, by the next run or by --recover.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,7 +111,7 @@ static int recover_clone(struct job *j, struct fault *f)
 		if (!is_inode(j, j->t.dirfd, "clone")) {
 			// It did not survive, and the image was never touched.
 			replica_forget(&j->r);
-			return replica_save(j->t.dirfd, &j->r, f);
+			return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
 		}
 		if (clone_publish(j, f))
 			return -1;
@@ -146,6 +147,29 @@ static int settle(struct job *j, struct fault *f)
 	return job_save(j, f);
 }
 
+// What waited for its group goes where the group went: it becomes the state, or nothing was.
+static int settle_pending(struct job *j, struct fault *f)
+{
+	struct replica p;
+	int dirfd = j->t.dirfd, got = replica_load(dirfd, REPLICA_PENDING, &p, f), decided = 0;
+
+	if (got == 0 || (got < 0 && f->code != BLX_TARGET))
+		return got;
+	if (got > 0)
+		decided = group_decided(j->t.parent, j->t.path, &p.intent.token, f);
+	if (decided < 0)
+		return -1;
+	if (decided) {
+		if (renameat(dirfd, REPLICA_PENDING, dirfd, REPLICA_STATE) || fsync(dirfd))
+			return fault_errno(f, "%s: take over the pending state", j->t.dir);
+		return 0;
+	}
+	unlinkat(dirfd, REPLICA_PENDING, 0);
+	if (got > 0 && p.intent.how == REPLICA_SPOOL)
+		unlink(p.intent.path);
+	return 0;
+}
+
 static void drop_leftovers(const struct job *j)
 {
 	unlinkat(j->t.dirfd, "clone", 0);
@@ -157,9 +181,9 @@ int job_load(struct job *j, struct fault *f)
 {
 	struct fault why;
 
-	if (target_writable(&j->t, true, f) || target_lock(&j->t, f))
+	if (target_writable(&j->t, true, f) || target_lock(&j->t, f) || settle_pending(j, f))
 		return -1;
-	int got = replica_load(j->t.dirfd, &j->r, &why);
+	int got = replica_load(j->t.dirfd, REPLICA_STATE, &j->r, &why);
 	if (got < 0 && why.code != BLX_TARGET) {
 		*f = why;
 		return -1;

@@ -124,9 +124,11 @@ static int show(const struct options *o, struct stream_reader *r, struct fault *
 	struct show s = {.want_ack = o->ack};
 	int n;
 
-	do
+	do {
 		n = show_one(o, &s, r, f);
-	while (!n && (n = stream_reader_next(r, f)) > 0);
+		if (!n && (n = stream_reader_next(r, f)) < 0 && errno == EPIPE)
+			n = 0; // who read us has all that it wants
+	} while (n > 0);
 	if (n < 0 && f->code == BLX_SYSTEM && errno == EPIPE)
 		die_stdout();
 	if (n < 0)

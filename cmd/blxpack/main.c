@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxpack: a block stream in, the same stream out with its frames in compressed packs, or without.
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -112,7 +113,9 @@ static void pass(struct stream_reader *r, struct stream_writer *w)
 		while ((n = stream_read(r, &fr, &f)) > 0)
 			if (stream_write_frame(w, &fr, stream_reader_head(r)))
 				die_stdout();
-	} while (!n && (n = stream_reader_next(r, &f)) > 0);
+		if (!n && (n = stream_reader_next(r, &f)) < 0 && errno == EPIPE)
+			return; // who read us has all that it wants
+	} while (n > 0);
 	if (n < 0)
 		fail(w, &f);
 }

@@ -82,8 +82,8 @@ static void test_files(void)
 	if (!ok(mkdtemp(dir), "a directory"))
 		return;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
-	ok(replica_load(fd, &again, &f) == 0, "no state in an empty directory");
-	ok(!replica_save(fd, &r, &f) && replica_load(fd, &again, &f) == 1 &&
+	ok(replica_load(fd, REPLICA_STATE, &again, &f) == 0, "no state in an empty directory");
+	ok(!replica_save(fd, REPLICA_STATE, &r, &f) && replica_load(fd, REPLICA_STATE, &again, &f) == 1 &&
 		   !memcmp(&r, &again, sizeof(r)),
 	   "saved and loaded");
 	unlinkat(fd, "state", 0);
