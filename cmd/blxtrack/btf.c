@@ -53,18 +53,21 @@ static const struct btf_type *bare(const struct btf *b, uint32_t id)
 	return t;
 }
 
-static bool has_enumerator(const struct btf *b, const char *type, const char *name)
+static bool enumerates(const struct btf *b, const struct btf_type *t, const char *name)
 {
-	int id = btf__find_by_name_kind(b, type, BTF_KIND_ENUM);
-
-	if (id < 0)
-		return false;
-	const struct btf_type *t = btf__type_by_id(b, (uint32_t)id);
 	const struct btf_enum *e = btf_enum(t);
+
 	for (uint32_t i = 0; i < btf_vlen(t); i++)
 		if (!strcmp(btf__name_by_offset(b, e[i].name_off), name))
 			return true;
 	return false;
+}
+
+static bool has_enumerator(const struct btf *b, const char *type, const char *name)
+{
+	int id = btf__find_by_name_kind(b, type, BTF_KIND_ENUM);
+
+	return id >= 0 && enumerates(b, btf__type_by_id(b, (uint32_t)id), name);
 }
 
 // The type of a member, looked for in nameless structs inside too; 0: none.
@@ -96,6 +99,16 @@ static uint32_t member_of(const struct btf *b, const char *type, const char *nam
 bool btf_has_rw_page(const struct btf *b)
 {
 	return member_of(b, "block_device_operations", "rw_page") != 0;
+}
+
+bool btf_dm_counts_always(const struct btf *b)
+{
+	for (uint32_t id = 1; id < btf__type_cnt(b); id++) {
+		const struct btf_type *t = btf__type_by_id(b, id);
+		if (t && btf_is_enum(t) && enumerates(b, t, "DM_IO_ACCOUNTED"))
+			return !enumerates(b, t, "DM_IO_BLK_STAT");
+	}
+	return false;
 }
 
 // ---- the rules

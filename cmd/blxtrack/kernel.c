@@ -19,6 +19,7 @@
 #include "bpf/bio.skel.h"
 #include "bpf/head.skel.h"
 #include "bpf/request.skel.h"
+#include "bpf/tables.skel.h"
 #include "btf.h"
 #include "kernel.h"
 
@@ -26,19 +27,21 @@
 enum { BPF_FS_MAGIC = 0xcafe4a11, WORD_BITS = 64 };
 
 static const char *const program_names[PROGRAMS] = {
-	"complete_0",      "complete_1",      "complete_2", "issue",   "head_complete_0",
-	"head_complete_1", "head_complete_2", "head_issue", "queue_0", "queue_1",
-	"queue_2",         "remap_0",         "remap_1",    "remap_2", "bio_complete",
+	"complete_0",      "complete_1",      "complete_2",      "issue",
+	"head_complete_0", "head_complete_1", "head_complete_2", "head_issue",
+	"queue_0",         "queue_1",         "queue_2",         "remap_0",
+	"remap_1",         "remap_2",         "bio_complete",    "swap_table",
 };
 
-// The object of each way, and its programs.
+// The object of each side, and its programs.
 static const struct {
 	const void *(*object)(size_t *size);
 	enum program first, end;
-} sides[WAYS] = {
+} sides[SIDES] = {
 	[WAY_REQUEST] = {request_bpf__elf_bytes, COMPLETE_0, HEAD_COMPLETE_0},
 	[WAY_HEAD] = {head_bpf__elf_bytes, HEAD_COMPLETE_0, QUEUE_0},
-	[WAY_BIO] = {bio_bpf__elf_bytes, QUEUE_0, PROGRAMS},
+	[WAY_BIO] = {bio_bpf__elf_bytes, QUEUE_0, SWAP_TABLE},
+	[SIDE_TABLES] = {tables_bpf__elf_bytes, SWAP_TABLE, PROGRAMS},
 };
 
 static void pin_path(char *path, size_t n, const char *kind, const char *name)
@@ -232,6 +235,17 @@ bool kernel_has_rw_page(void)
 	bool yes = b && btf_has_rw_page(b);
 
 	btf__free(b);
+	return yes;
+}
+
+bool kernel_dm_counts_always(void)
+{
+	struct btf *base = btf__load_vmlinux_btf();
+	struct btf *b = base ? btf__load_module_btf("dm_mod", base) : NULL;
+	bool yes = b ? btf_dm_counts_always(b) : base && btf_dm_counts_always(base);
+
+	btf__free(b);
+	btf__free(base);
 	return yes;
 }
 

@@ -151,7 +151,7 @@ static const char *refusal(const struct blkdev *d)
 	if (attr_is(d, "dm/suspended", "1"))
 		return "it is suspended: resume it first";
 	if ((has(d, "dm") || has(d, "md")) && way_of(d) == WAY_BIO &&
-	    attr_is(d, "queue/iostats", "0"))
+	    attr_is(d, "queue/iostats", "0") && !(has(d, "dm") && kernel_dm_counts_always()))
 		return "its statistics are off (queue/iostats): whether writes are in flight "
 		       "cannot "
 		       "be known; write 1 there, start, and turn them off again";
@@ -355,7 +355,7 @@ static bool host_intact(void)
 
 	if (host_load(&h, &f))
 		return false;
-	for (enum way way = 0; way < WAYS; way++) {
+	for (enum way way = 0; way < SIDES; way++) {
 		kernel_programs(way, &p, &end);
 		if (!h.ids.link[p])
 			kernel_unload_way(way);
@@ -439,6 +439,18 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	return tracked_save(t, f) ? -1 : 1;
 }
 
+// That changes of dm tables are counted is more than some kernels permit: status says so.
+static void ready_tables(const struct blkdev *d, struct kernel *k)
+{
+	struct fault f;
+
+	if (!has(d, "dm") || kernel_has(SIDE_TABLES))
+		return;
+	kernel_close(k);
+	if (ready_way(k, SIDE_TABLES, &f))
+		kernel_open(k, &f);
+}
+
 static int start_one(const char *path, const struct options *o, struct fault *f)
 {
 	struct kernel k;
@@ -450,6 +462,7 @@ static int start_one(const char *path, const struct options *o, struct fault *f)
 	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f) ||
 	    ready_way(&k, way_of(&d), f))
 		return -1;
+	ready_tables(&d, &k);
 	if (tracked_load(&t, d.major, d.minor, f)) {
 		t = (struct tracked){.dirfd = -1};
 		bad = f->code != BLX_TARGET || begin(&k, &t, &d, o, f);
