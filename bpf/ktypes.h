@@ -72,6 +72,11 @@ struct nvme_ns {
 	struct nvme_ns_head *head;
 };
 
+/* drivers/md/dm-core.h */
+struct mapped_device {
+	struct gendisk *disk;
+};
+
 #pragma clang attribute pop
 
 /* enum since 5.17 (a4561f9fccc5), without a name that CO-RE could look for */

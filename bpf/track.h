@@ -19,7 +19,9 @@ enum way {
 	WAY_REQUEST, /* request-based disks: block_rq_complete and block_rq_issue */
 	WAY_HEAD,    /* NVMe multipath heads: the same, of the hidden disks that are their paths */
 	WAY_BIO,     /* dm, md, zram, brd, bcache: block_bio_queue and _remap, _complete */
-	WAYS
+	WAYS,
+	SIDE_TABLES = WAYS, /* no way: counts changes of dm tables, on kernels that permit it */
+	SIDES
 };
 
 /* All programs: INSTANCES of each tracepoint whose events must not be missed, one of the others. */
@@ -31,6 +33,7 @@ enum program {
 	QUEUE_0,
 	REMAP_0 = QUEUE_0 + INSTANCES,
 	BIO_COMPLETE = REMAP_0 + INSTANCES,
+	SWAP_TABLE,
 	PROGRAMS
 };
 
@@ -59,11 +62,13 @@ struct slot {
 	unsigned int unused;
 	/* Counted up by the programs, never reset: writes outside the bitmap; events whose place
 	 * could not be found; and, in the first slot of a chain, passthrough commands to the disk
-	 * that may have written, and bios for which the table of those in flight had no room. */
+	 * that may have written, bios for which the table of those in flight had no room, and
+	 * changes of the disk's dm table. */
 	unsigned long long beyond;
 	unsigned long long unplaced;
 	unsigned long long passed;
 	unsigned long long crowded;
+	unsigned long long swaps;
 };
 
 /*

@@ -40,7 +40,7 @@ static int loop_backing(const struct blkdev *d, char *buf, size_t n, struct faul
 #define DM_CONTROL "/dev/mapper/control"
 
 // The live table of a dm device, malloc'ed; the caller frees it.
-static struct dm_ioctl *read_table(const struct blkdev *d, struct fault *f)
+static struct dm_ioctl *read_table(unsigned int major, unsigned int minor, struct fault *f)
 {
 	int fd = open(DM_CONTROL, O_RDWR | O_CLOEXEC);
 	struct dm_ioctl *io = NULL;
@@ -56,7 +56,7 @@ static struct dm_ioctl *read_table(const struct blkdev *d, struct fault *f)
 		io->version[0] = DM_VERSION_MAJOR;
 		io->data_size = size;
 		io->data_start = sizeof(*io);
-		io->dev = makedev(d->disk_major, d->disk_minor);
+		io->dev = makedev(major, minor);
 		io->flags = DM_STATUS_TABLE_FLAG;
 		if (ioctl(fd, DM_TABLE_STATUS, io))
 			break;
@@ -65,7 +65,7 @@ static struct dm_ioctl *read_table(const struct blkdev *d, struct fault *f)
 		close(fd);
 		return io;
 	}
-	fault_errno(f, "%s: read its table", d->disk_name);
+	fault_errno(f, "dm device %u:%u: read its table", major, minor);
 	free(io);
 	close(fd);
 	return NULL;
@@ -80,12 +80,33 @@ static uint64_t mix(uint64_t sum, const void *data, size_t n)
 	return sum;
 }
 
+// LVM puts a snapshot-origin target above a volume while it has snapshots; the content stays: what
+// counts is the table below.
+static struct dm_ioctl *read_content_table(const struct blkdev *d, struct fault *f)
+{
+	struct dm_ioctl *io = read_table(d->disk_major, d->disk_minor, f);
+	unsigned int major, minor;
+
+	while (io && io->target_count == 1) {
+		const struct dm_target_spec *t = (void *)((char *)io + io->data_start);
+		if (strcmp(t->target_type, "snapshot-origin") ||
+		    sscanf((const char *)(t + 1), "%u:%u", &major, &minor) != 2)
+			break;
+		struct dm_ioctl *below = read_table(major, minor, f);
+		if (!below) // no dm device: then it is the origin's own table that counts
+			break;
+		free(io);
+		io = below;
+	}
+	return io;
+}
+
 // A sum of the first LINES targets of the table (0: of all), without the length of the last of
 // them: "table LINES LENGTH SUM". The paths below a multipath target come and go, its content
 // stays.
 static int table_of(const struct blkdev *d, uint32_t lines, char *buf, size_t n, struct fault *f)
 {
-	struct dm_ioctl *io = read_table(d, f);
+	struct dm_ioctl *io = read_content_table(d, f);
 
 	if (!io)
 		return -1;

@@ -207,7 +207,7 @@ static int read_troubles(const struct kernel *k, const struct tracked *t, struct
 		return -1;
 	*now = (struct troubles){k->slots[t->slot].beyond, k->slots[t->slot].unplaced,
 				 k->slots[first].unplaced, k->slots[first].passed,
-				 k->slots[first].crowded};
+				 k->slots[first].crowded,  k->slots[first].swaps};
 	return 0;
 }
 
@@ -245,10 +245,12 @@ static int groups_of(enum way way, enum program first[2])
 	case WAY_HEAD:
 		first[0] = HEAD_COMPLETE_0;
 		return 1;
-	default:
+	case WAY_BIO:
 		first[0] = QUEUE_0;
 		first[1] = REMAP_0;
 		return 2;
+	default:
+		return 0;
 	}
 }
 
@@ -296,6 +298,17 @@ int prove_host_begin(const struct kernel *k, enum way way, struct host *h, struc
 	return sample_events(k, way, h->apart_lo, h->apart_hi, f);
 }
 
+// Was the program P attached by start, and is it still?
+static int prove_program(struct tracked *t, enum program p, const struct kernel_ids *then,
+			 const struct kernel_ids *now, struct fault *f)
+{
+	if (!now->link[p])
+		return tracked_lose(t, f, "a tracking program was detached");
+	if (now->link[p] != then->link[p] || now->prog[p] != then->prog[p])
+		return tracked_lose(t, f, "the tracking programs were replaced");
+	return 0;
+}
+
 static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f)
 {
 	int64_t lo[PROGRAMS], hi[PROGRAMS];
@@ -307,12 +320,11 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 		return -1;
 	if (kernel_ids(&now, f))
 		return -1;
-	for (kernel_programs(t->way, &p, &end); p < end; p++) {
-		if (!now.link[p])
-			return tracked_lose(t, f, "a tracking program was detached");
-		if (now.link[p] != h.ids.link[p] || now.prog[p] != h.ids.prog[p])
-			return tracked_lose(t, f, "the tracking programs were replaced");
-	}
+	for (kernel_programs(t->way, &p, &end); p < end; p++)
+		if (prove_program(t, p, &h.ids, &now, f))
+			return -1;
+	if (h.ids.link[SWAP_TABLE] && prove_program(t, SWAP_TABLE, &h.ids, &now, f))
+		return -1;
 	if (sample_events(k, t->way, lo, hi, f))
 		return -1;
 	for (int g = groups_of(t->way, first) - 1; g >= 0; g--)
@@ -321,6 +333,22 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 				return tracked_lose(t, f,
 						    "the instances of the tracking program counted "
 						    "different numbers of events");
+	return 0;
+}
+
+// Once to a table that identify_again() takes for the same content is a volume that was extended,
+// or got a snapshot; more often may hide another table in between. (Of multipath, the only
+// request-based target, any table leads to the same disk.)
+static int prove_table(struct tracked *t, uint64_t swaps, struct fault *f)
+{
+	uint64_t n = swaps - t->known.disk_swaps;
+
+	t->known.disk_swaps = swaps;
+	if (n > 1 && t->way != WAY_REQUEST)
+		return tracked_lose(t, f,
+				    "its device-mapper table was exchanged %" PRIu64
+				    " times since the last look",
+				    n);
 	return 0;
 }
 
@@ -351,13 +379,17 @@ static int prove_accounts(const struct kernel *k, struct tracked *t, struct faul
 int prove(const struct kernel *k, struct tracked *t, struct fault *f)
 {
 	const volatile struct slot *s = &k->slots[t->slot];
-	struct troubles now;
+	struct troubles before, now;
 	uint64_t size = 0;
 
 	if (identify_again(t, &size, f) || prove_host(k, t, f))
 		return -1;
 	if (!s->active || s->start != t->dev.start >> SECTOR_SHIFT || s->way != t->way)
 		return tracked_lose(t, f, "the kernel side was changed");
+	// exchanges of a table are counted before a look at it: a later one counts next time
+	if (read_troubles(k, t, &before, f) || identify_again(t, &size, f) ||
+	    prove_table(t, before.disk_swaps, f))
+		return -1;
 	if (read_troubles(k, t, &now, f))
 		return -1;
 	if (now.unplaced != t->known.unplaced || now.disk_unplaced != t->known.disk_unplaced)

@@ -180,9 +180,9 @@ int tracked_save(const struct tracked *t, struct fault *f)
 		(int)t->way, t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
 	fprintf(o.to,
 		"beyond: %" PRIu64 "\nunplaced: %" PRIu64 "\ndisk-unplaced: %" PRIu64
-		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\n",
+		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\ndisk-swaps: %" PRIu64 "\n",
 		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed,
-		t->known.disk_crowded);
+		t->known.disk_crowded, t->known.disk_swaps);
 	fprintf(o.to, "epoch: %" PRIu64 "\nproof: %d\n", t->epoch, (int)t->proof);
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
 	write_balance(o.to, "written", &t->written);
@@ -245,6 +245,7 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->known.disk_unplaced = kv_u64(&kv, "disk-unplaced");
 	t->known.disk_passed = kv_u64(&kv, "disk-passed");
 	t->known.disk_crowded = kv_u64(&kv, "disk-crowded");
+	t->known.disk_swaps = kv_u64(&kv, "disk-swaps");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
 	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);

@@ -36,8 +36,9 @@ struct balance {
 // The programs' counts of what they could not mark. Those of the whole disk are kept by the first
 // slot of its chain, and none is ever reset: other slots of the chain look at them too.
 struct troubles {
-	uint64_t beyond, unplaced;                         // of the slot
-	uint64_t disk_unplaced, disk_passed, disk_crowded; // of the disk
+	uint64_t beyond, unplaced; // of the slot
+	uint64_t disk_unplaced, disk_passed, disk_crowded,
+		disk_swaps; // of the disk
 };
 
 enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone

@@ -225,6 +225,9 @@ static void print_text(const struct report *r)
 	printf("  by %s; coverage: %s%s; %" PRIu64 " deltas kept\n", way_text(t->way),
 	       proof_text(t->proof), t->ignore_passthrough ? ", passthrough ignored" : "",
 	       r->deltas);
+	if (!strncmp(t->backing, "table ", 6) && !kernel_has(SIDE_TABLES))
+		printf("  this kernel shows no change of a device-mapper table that is changed "
+		       "back\n");
 	if (t->unseen)
 		printf("  %" PRIu64
 		       " sectors were completed unseen; they were marked when submitted\n",
