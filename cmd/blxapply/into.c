@@ -393,7 +393,7 @@ int into(const struct options *o, struct fault *f)
 	if (bad && g.of) {
 		struct fault why = *f;
 		undo_group(&g, &why);
-		fault_set(f, why.code, "%s; none of its group is applied", why.text);
+		fault_set(f, why.code, "none of the group is applied: %s", why.text);
 	}
 	stream_reader_free(in);
 	close(g.dirfd);
