@@ -25,7 +25,7 @@ teardown() {
   sshd_stop
   umount mnt 2>/dev/null || true
   blxtrack stop --force "$DISK" 2>/dev/null || true
-  if [ -n "${NEWDISK:-}" ]; then blxtrack stop --force "$NEWDISK" 2>/dev/null || true; fi
+  for disk in ${NEWDISK:-} ${VOLUMES:-}; do blxtrack stop --force "$disk" 2>/dev/null || true; done
   loops_done
 }
 
@@ -141,6 +141,29 @@ listening() {
   settled replica.img cook ssh-forced
   run ssh backup touch "$PWD/broken-out" </dev/null
   [ ! -e broken-out ]
+}
+
+@test "several volumes at one point in time, through one forced command" {
+  options=$(recipe several-key)
+  [[ $options == *' --into /srv/db1"'* ]]
+  mkdir db1
+  sshd_start "$PWD/ssh" "$PATH" "${options/\/srv\/db1/$PWD/db1}"
+  VOLUMES=
+  for text in data log; do
+    loop_new 8M
+    VOLUMES+=" $DEV"
+    echo "$text" >"$DEV"
+  done
+  export VOLUMES
+  cook several-start
+  cook several-run
+  for disk in $VOLUMES; do
+    echo more | dd of="$disk" bs=4096 seek=9 conv=sync oflag=direct status=none
+  done
+  cook several-run
+  for disk in $VOLUMES; do cmp "$disk" "db1/${disk##*/}"; done
+  line=$(recipe several-recover)
+  sh -c "${line/\/srv\/db1/$PWD/db1}"
 }
 
 # over NAME: through netcat: cookbook:NAME-receive and cookbook:NAME-send.

@@ -16,10 +16,12 @@ static const struct {
 } commands[] = {
 	{"start", cmd_start, "[-b BLOCK] [--ignore-passthrough] DEV...   begin to track"},
 	{"stop", cmd_stop, "[--force] DEV...|--all               end it"},
-	{"drain", cmd_drain, "[-c C] [-n] [--max SIZE] [--every SECONDS] DEV   list what changed"},
-	{"commit", cmd_commit, "[-c C] [--timeout SECONDS] DEV       take acks"},
+	{"drain", cmd_drain,
+	 "[-c C] [-n] [--max SIZE] [--every SECONDS] DEV | -o DIR DEV...   list what changed"},
+	{"commit", cmd_commit, "[-c C] [--timeout SECONDS] DEV...    take acks"},
 	{"run", cmd_run,
-	 "[-c C] [--max SIZE] [--timeout SECONDS] DEV -- CMD...   drain to CMD, commit from CMD"},
+	 "[-c C] [--max SIZE] [--timeout SECONDS] DEV... -- CMD...   drain to CMD, commit from "
+	 "CMD"},
 	{"consumer", cmd_consumer, "add|remove|reset NAME DEV, list DEV  who replicates a device"},
 	{"follow", cmd_follow, "DEV...                               print writes as they happen"},
 	{"status", cmd_status, "[DEV...] [--json|--prometheus|--check --warn AGE --crit AGE]"},
