@@ -6,7 +6,7 @@ PATH=${BLX_BIN:-$here/../build/bin}:/usr/sbin:/sbin:$PATH
 export PATH LC_ALL=C
 
 [ "$(id -u)" = 0 ] || { echo "needs root, for loop devices" >&2; exit 2; }
-DEV='' TRACKED=''
+DEV='' TRACKED='' DEVS=()
 
 # bench_dir WHERE: a directory that goes away at the end, with the loop device and its tracking.
 bench_dir() {
@@ -17,15 +17,18 @@ bench_dir() {
 }
 
 bench_end() {
-  if [ -n "$TRACKED" ]; then blxtrack stop --force "$DEV"; fi
-  if [ -n "$DEV" ]; then losetup -d "$DEV"; fi
+  local dev
+  # shellcheck disable=SC2086 # devices
+  if [ -n "$TRACKED" ]; then blxtrack stop --force $TRACKED; fi
+  for dev in "${DEVS[@]}"; do losetup -d "$dev"; done
   rm -rf "$DIR"
 }
 
-# bench_disk SIZE: a sparse file on a loop device, DEV.
+# bench_disk SIZE: a sparse file on a loop device, DEV, one more of DEVS.
 bench_disk() {
-  truncate -s "$1" "$DIR/disk"
-  DEV=$(losetup --find --show "$DIR/disk")
+  truncate -s "$1" "$DIR/disk${#DEVS[@]}"
+  DEV=$(losetup --find --show "$DIR/disk${#DEVS[@]}")
+  DEVS+=("$DEV")
 }
 
 median() {

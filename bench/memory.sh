@@ -25,7 +25,7 @@ bench_disk "$size"
 bytes=$(blockdev --getsize64 "$DEV")
 head -c 256M /dev/urandom | dd of="$DEV" bs=1M oflag=direct iflag=fullblock status=none
 blxtrack start "$DEV"
-TRACKED=1
+TRACKED=$DEV
 begun=$(now)
 replicate
 printf 'first copy of %s: %.1f s\n' "$size" "$(echo "$(now) - $begun" | bc)"

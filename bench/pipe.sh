@@ -52,7 +52,7 @@ for ((i = 0; i < 64; i += 2)); do
   head -c 16M /dev/urandom | dd of="$DEV" bs=1M seek=$((i * 16)) iflag=fullblock oflag=direct status=none
 done
 blxtrack start "$DEV" 2>/dev/null
-TRACKED=1
+TRACKED=$DEV
 ways='dd dd_zstd blx blx_unpacked blx_tracked'
 for ((r = 0; r < rounds; r++)); do
   for way in $ways; do measure "$way"; done
