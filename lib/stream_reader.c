@@ -41,8 +41,7 @@ struct stream_reader {
 	struct zpack_opener *opener;
 	uint8_t *pack; // opened content, FRAME_PACK_MAX
 	size_t pack_at, pack_len;
-	uint64_t pack_position,
-		pack_offset; // the PACK's place and what it says its first frame's offset is
+	uint64_t pack_position, pack_offset; // the PACK's; the latter as it says
 };
 
 struct stream_reader *stream_reader_new(int fd)
@@ -167,7 +166,7 @@ static int cut(const struct stream_reader *r, struct fault *f)
 static int read_magic(struct stream_reader *r, struct fault *f)
 {
 	int n = need(r, MAGIC, f);
-	size_t have = r->end - r->at < MAGIC ? r->end - r->at : MAGIC;
+	size_t left = r->end - r->at, have = left < MAGIC ? left : MAGIC;
 	const uint8_t *b = r->buf + r->at;
 
 	if (n < 0)
@@ -231,10 +230,9 @@ static const char *check_range(const struct stream_reader *r, const struct frame
 	return NULL;
 }
 
-static const char *check_counts(const struct stream_counts *want, const uint8_t *payload,
-				struct frame *fr)
+static const char *check_counts(const struct stream_counts *want, struct frame *fr)
 {
-	frame_get_counts(payload, &fr->counts);
+	frame_get_counts(fr->payload, &fr->counts);
 	if (fr->counts.frames != want->frames)
 		return "the number of frames does not agree";
 	if (fr->counts.data != want->data || fr->counts.zero != want->zero)
@@ -295,7 +293,7 @@ static const char *take_commit(struct stream_reader *r, const struct frame_heade
 	if (h->length != r->head.limit)
 		return "COMMIT and header disagree about the limit";
 	r->epoch.digest = frame_digest_value(r->epoch_digest);
-	const char *wrong = check_counts(&r->epoch, fr->payload, fr);
+	const char *wrong = check_counts(&r->epoch, fr);
 	if (wrong)
 		return wrong;
 	r->total.frames += r->epoch.frames;
@@ -315,7 +313,7 @@ static const char *take_end(struct stream_reader *r, const struct frame_header *
 	if (h->offset || h->length)
 		return "reserved field is set";
 	r->total.digest = frame_digest_value(r->total_digest);
-	const char *wrong = check_counts(&r->total, fr->payload, fr);
+	const char *wrong = check_counts(&r->total, fr);
 	if (!wrong)
 		r->state = ENDED;
 	return wrong;
@@ -483,7 +481,7 @@ int stream_reader_at_eof(struct stream_reader *r)
 	struct fault f;
 	struct stat st;
 
-	if (r->end == r->at && !r->eof && fstat(r->fd, &st) == 0 && S_ISREG(st.st_mode))
+	if (r->end == r->at && !r->eof && !fstat(r->fd, &st) && S_ISREG(st.st_mode))
 		need(r, 1, &f); // an unreadable rest is no rest
 	return r->end == r->at;
 }

@@ -79,11 +79,6 @@ setup() {
   IMG=$PWD/img
 }
 
-# The leak checker cannot work under ptrace.
-strace() {
-  ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 command strace "$@"
-}
-
 teardown() {
   cd /
   [ -z "${TRACKED:-}" ] || blxtrack stop --force "$TRACKED" 2>/dev/null || true

@@ -44,3 +44,8 @@ await() {
     sleep 0.05
   done
 }
+
+# The leak checker cannot work under ptrace.
+strace() {
+  ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 command strace "$@"
+}
