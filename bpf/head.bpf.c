@@ -14,7 +14,11 @@ static __always_inline int see(struct request *rq, u32 nr_bytes, u32 instance)
 	struct nvme_ns *ns = q->queuedata;
 	struct nvme_ns_head *head = BPF_CORE_READ(ns, head);
 	struct gendisk *disk = BPF_CORE_READ(head, disk);
-	return disk ? track(rq, disk, nr_bytes, instance) : 0;
+	if (!disk)
+		return 0;
+	// read by address: for the verifier it is no pointer to a gendisk
+	u32 dev = (u32)BPF_CORE_READ(disk, major) << 20 | (u32)BPF_CORE_READ(disk, first_minor);
+	return track(rq, dev, nr_bytes, instance);
 }
 
 #define INSTANCE(n)                                                                                \

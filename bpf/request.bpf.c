@@ -8,7 +8,7 @@ static __always_inline int see(struct request *rq, u32 nr_bytes, u32 instance)
 	struct request_queue *q = rq->q;
 	struct gendisk *disk = q ? q->disk : 0;
 
-	return disk ? track(rq, disk, nr_bytes, instance) : 0;
+	return disk ? track(rq, disk_number(disk), nr_bytes, instance) : 0;
 }
 
 // block_rq_complete(struct request *rq, blk_status_t error, unsigned int nr_bytes) fires before the

@@ -155,9 +155,8 @@ static __always_inline int harmless(struct slot *slot, struct request *rq, u32 o
 	return 0;
 }
 
-// RQ goes to DISK. Instance SUBMIT: it was submitted; the others: NR_BYTES of it completed.
-static __always_inline int track(struct request *rq, struct gendisk *disk, u32 nr_bytes,
-				 u32 instance)
+// RQ goes to the disk DEV. Instance SUBMIT: it was submitted; the others: NR_BYTES of it completed.
+static __always_inline int track(struct request *rq, u32 dev, u32 nr_bytes, u32 instance)
 {
 	u32 op = rq->cmd_flags & OP_MASK;
 	u32 passthrough = op >= OP(DRV_IN) - 2 && op <= OP(DRV_OUT);
@@ -165,7 +164,6 @@ static __always_inline int track(struct request *rq, struct gendisk *disk, u32 n
 	// The low bit is set in every operation that may change data (include/linux/blk_types.h).
 	if (!(op & 1) && !passthrough)
 		return 0;
-	u32 dev = disk_number(disk);
 	u32 *first = bpf_map_lookup_elem(&devices, &dev);
 	if (!first)
 		return 0;
