@@ -61,13 +61,12 @@ static void on_signal(int sig)
 	close(stop_pipe[0]);
 }
 
-static void catch_signals(void)
+// HANDLER for the signals that stop us, but for those that our parent has us ignore.
+static void handle_signals(void (*handler)(int))
 {
 	static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
-	struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
+	struct sigaction act = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
 
-	if (pipe2(stop_pipe, O_CLOEXEC))
-		die_errno("pipe");
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
 			sigaction(signals[i], &act, NULL);
@@ -125,6 +124,7 @@ static pid_t spawn(const struct run *r, int in, int out)
 		die_errno("fork");
 	if (pid)
 		return pid;
+	handle_signals(SIG_DFL);
 	// a run that is killed takes its command along; what that started sees its pipes end
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
 		_exit(BLX_SYSTEM);
@@ -152,9 +152,7 @@ static pid_t print_list(struct changes *ch, int to, int acks)
 		return pid;
 	close(acks);
 	close(stop_pipe[0]);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
+	handle_signals(SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
 	FILE *out = fdopen(to, "w");
 	if (!out)
@@ -260,7 +258,9 @@ int cmd_run(int argc, char **argv)
 	int acks = -1;
 
 	split(&r, argc, argv);
-	catch_signals();
+	if (pipe2(stop_pipe, O_CLOEXEC))
+		die_errno("pipe");
+	handle_signals(on_signal);
 	prepare(&r);
 	start(&r, &acks);
 	if (r.child)
