@@ -143,6 +143,8 @@ int job_ascend(struct job *j, uint64_t offset, enum blx_exit code, struct fault 
 int job_fits(const struct job *j, struct fault *f);
 // Look at the image, record what it looks like and save the state.
 int job_save(struct job *j, struct fault *f);
+// The pending state becomes the state.
+int job_take_over(struct job *j, struct fault *f);
 // The state is complete at the intent: record, save, ack.
 int job_finish(struct job *j, struct fault *f);
 int job_ack(const struct job *j, const struct ack *a, struct fault *f);

@@ -44,8 +44,8 @@ static int intend(struct job *j, struct fault *f)
 
 int atomic_decided(struct job *j, struct fault *f)
 {
-	if (renameat(j->t.dirfd, REPLICA_PENDING, j->t.dirfd, REPLICA_STATE) || fsync(j->t.dirfd))
-		return fault_errno(f, "%s: take over the pending state", j->t.dir);
+	if (job_take_over(j, f))
+		return -1;
 	j->prepared = false;
 	return land(j, f);
 }

@@ -62,6 +62,15 @@ int job_save(struct job *j, struct fault *f)
 		       : 0;
 }
 
+int job_take_over(struct job *j, struct fault *f)
+{
+	int dirfd = j->t.dirfd;
+
+	if (renameat(dirfd, REPLICA_PENDING, dirfd, REPLICA_STATE) || fsync(dirfd))
+		return fault_errno(f, "%s: take over the pending state", j->t.dir);
+	return 0;
+}
+
 int job_ack(const struct job *j, const struct ack *a, struct fault *f)
 {
 	char text[ACK_TEXT_MAX];

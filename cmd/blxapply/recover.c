@@ -3,7 +3,6 @@
 // after a crash, by the next run or by --recover.
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -159,11 +158,8 @@ static int settle_pending(struct job *j, struct fault *f)
 		decided = group_decided(j->t.parent, j->t.path, &p.intent.token, f);
 	if (decided < 0)
 		return -1;
-	if (decided) {
-		if (renameat(dirfd, REPLICA_PENDING, dirfd, REPLICA_STATE) || fsync(dirfd))
-			return fault_errno(f, "%s: take over the pending state", j->t.dir);
-		return 0;
-	}
+	if (decided)
+		return job_take_over(j, f);
 	unlinkat(dirfd, REPLICA_PENDING, 0);
 	if (got > 0 && p.intent.how == REPLICA_SPOOL)
 		unlink(p.intent.path);

@@ -160,7 +160,7 @@ static void check_frame(const struct frame *fr, const struct head *h, uint64_t *
 	*end = fr->offset + fr->length;
 }
 
-// Read FD to the end, and write every frame to OUT (-1: nowhere). What stream_read() returned last.
+// Read FD to the end, stream after stream, and write every frame to OUT (-1: nowhere). 0 or -1.
 static int pass(int fd, int out)
 {
 	struct stream_reader *r = stream_reader_new(fd);
@@ -171,10 +171,14 @@ static int pass(int fd, int out)
 	int n;
 
 	fuzz_check(r && w);
-	while ((n = stream_read(r, &fr, &f)) > 0) {
-		check_frame(&fr, stream_reader_head(r), &end);
-		fuzz_check(out < 0 || stream_write_frame(w, &fr, stream_reader_head(r)) == 0);
-	}
+	do {
+		stream_writer_next(w); // but for the first
+		while ((n = stream_read(r, &fr, &f)) > 0) {
+			check_frame(&fr, stream_reader_head(r), &end);
+			fuzz_check(out < 0 ||
+				   stream_write_frame(w, &fr, stream_reader_head(r)) == 0);
+		}
+	} while (!n && (n = stream_reader_next(r, &f)) > 0);
 	fuzz_check(n == 0 || (f.code >= BLX_DIFFERS && f.code <= BLX_BUSY && f.text[0]));
 	stream_reader_free(r);
 	stream_writer_free(w);
