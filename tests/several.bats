@@ -6,13 +6,15 @@ load lib
 setup() {
   cd "$BATS_TEST_TMPDIR" || return
   mkdir -p images
-  TRACKED=()
+  work=()
 }
 
 teardown() {
   local dev dir
   exec 8>&- 9>&-
-  for dir in images ram; do
+  : >stop
+  if [ ${#work[@]} -gt 0 ]; then wait "${work[@]}" 2>/dev/null || true; fi
+  for dir in images ram mnt1 mnt2; do
     if mountpoint -q $dir; then umount $dir; fi
   done
   if [ -f tracked ]; then
@@ -383,6 +385,34 @@ END
   ROUNDS=${ROUNDS:-200}
   run -0 timeout 800 python3 "$TOP/tests/tools/ordered.py" "$ROUNDS" "${V[@]}"
   echo "# $output" >&3
+}
+
+@test "two file systems under load, the receiver killed at random moments: in the end equal" {
+  volumes 2 96M
+  work=()
+  for i in 1 2; do
+    mkfs.ext4 -q "${V[i - 1]}"
+    mkdir "mnt$i"
+    mount -o discard "${V[i - 1]}" "mnt$i"
+    "$TOP/tests/tools/churn.py" "mnt$i/work" stop "$i" &
+    work+=($!)
+  done
+  replicate
+  killed=0
+  for i in $(seq 25); do
+    KILL=0.$(printf %03d $((RANDOM % 150 + 2)))
+    export KILL
+    blxtrack run "${V[@]}" -- \
+      sh -c 'blxread "$BLX_LISTS"/* | blxpack | timeout -s KILL $KILL blxapply --ack --into images' 2>/dev/null ||
+      killed=$((killed + 1))
+  done
+  [ "$killed" -gt 0 ]
+  : >stop
+  wait "${work[@]}"
+  umount mnt1 mnt2
+  replicate
+  same
+  clean
 }
 
 # ---- --into. Streams of two volumes, a and b: s1 the first copies, s2 and s3 increments, as groups; what they lead to
