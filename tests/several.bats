@@ -370,6 +370,8 @@ END
   has "lists/v2.cut: "
   run -4 bash -c 'blxls --check got'
   has "ABORT (code 4): lists/v2.cut: "
+  blxread <(cat lists/v1.extents) <(cat lists/v2.extents) >got
+  cmp got <(blxread lists/v1.extents lists/v2.extents)
   : >lists/empty
   run -4 bash -c 'blxread lists/empty >got'
   has "lists/empty: empty input"

@@ -198,7 +198,7 @@ static bool wait_for(pid_t pid, int *status)
 	struct pollfd p[2] = {{.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN},
 			      {.fd = stop_pipe[1]}};
 
-	while (!stopped && poll(p, 2, -1) < 0 && errno == EINTR)
+	while (p[0].fd >= 0 && !stopped && poll(p, 2, -1) < 0 && errno == EINTR)
 		;
 	if (p[0].fd >= 0)
 		close(p[0].fd);
