@@ -395,6 +395,7 @@ int into(const struct options *o, struct fault *f)
 		undo_group(&g, &why);
 		fault_set(f, why.code, "none of the group is applied: %s", why.text);
 	}
+	end_group(&g);
 	stream_reader_free(in);
 	close(g.dirfd);
 	return bad;
