@@ -101,16 +101,6 @@ bool btf_has_rw_page(const struct btf *b)
 	return member_of(b, "block_device_operations", "rw_page") != 0;
 }
 
-bool btf_dm_counts_always(const struct btf *b)
-{
-	for (uint32_t id = 1; id < btf__type_cnt(b); id++) {
-		const struct btf_type *t = btf__type_by_id(b, id);
-		if (t && btf_is_enum(t) && enumerates(b, t, "DM_IO_ACCOUNTED"))
-			return !enumerates(b, t, "DM_IO_BLK_STAT");
-	}
-	return false;
-}
-
 // ---- the rules
 
 static int check_helpers(const struct btf *b, struct fault *f)

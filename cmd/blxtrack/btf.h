@@ -21,9 +21,4 @@ int btf_check_part(const struct btf *b, enum btf_part part, struct fault *f);
 // tracepoint shows (until 6.3, 3222d8c2a7f8).
 bool btf_has_rw_page(const struct btf *b);
 
-// Does device-mapper, by its own or the kernel's type information, count bios in flight whatever
-// queue/iostats says? It heeds that since it has DM_IO_BLK_STAT; before, the file said 0 for every
-// bio-based device (observed: 6.1 counts at 0, 6.12 does not). False if that cannot be known.
-bool btf_dm_counts_always(const struct btf *b);
-
 #endif

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "dm.h"
 #include "flip.h"
 
 static int loop_backing(const struct blkdev *d, char *buf, size_t n, struct fault *f)
@@ -37,40 +37,6 @@ static int loop_backing(const struct blkdev *d, char *buf, size_t n, struct faul
 
 // ---- device-mapper tables
 
-#define DM_CONTROL "/dev/mapper/control"
-
-// The live table of a dm device, malloc'ed; the caller frees it.
-static struct dm_ioctl *read_table(unsigned int major, unsigned int minor, struct fault *f)
-{
-	int fd = open(DM_CONTROL, O_RDWR | O_CLOEXEC);
-	struct dm_ioctl *io = NULL;
-
-	if (fd < 0) {
-		fault_errno(f, "%s", DM_CONTROL);
-		return NULL;
-	}
-	for (uint32_t size = 1 << 14; size <= 1 << 28; size *= 4) {
-		free(io);
-		if (!(io = calloc(1, size)))
-			break;
-		io->version[0] = DM_VERSION_MAJOR;
-		io->data_size = size;
-		io->data_start = sizeof(*io);
-		io->dev = makedev(major, minor);
-		io->flags = DM_STATUS_TABLE_FLAG;
-		if (ioctl(fd, DM_TABLE_STATUS, io))
-			break;
-		if (io->flags & DM_BUFFER_FULL_FLAG)
-			continue;
-		close(fd);
-		return io;
-	}
-	fault_errno(f, "dm device %u:%u: read its table", major, minor);
-	free(io);
-	close(fd);
-	return NULL;
-}
-
 static uint64_t mix(uint64_t sum, const void *data, size_t n)
 {
 	const unsigned char *p = data;
@@ -84,7 +50,7 @@ static uint64_t mix(uint64_t sum, const void *data, size_t n)
 // counts is the table below.
 static struct dm_ioctl *read_content_table(const struct blkdev *d, struct fault *f)
 {
-	struct dm_ioctl *io = read_table(d->disk_major, d->disk_minor, f);
+	struct dm_ioctl *io = dm_table(d->disk_major, d->disk_minor, f);
 	unsigned int major, minor;
 
 	while (io && io->target_count == 1) {
@@ -92,7 +58,7 @@ static struct dm_ioctl *read_content_table(const struct blkdev *d, struct fault 
 		if (strcmp(t->target_type, "snapshot-origin") ||
 		    sscanf((const char *)(t + 1), "%u:%u", &major, &minor) != 2)
 			break;
-		struct dm_ioctl *below = read_table(major, minor, f);
+		struct dm_ioctl *below = dm_table(major, minor, f);
 		if (!below) // no dm device: then it is the origin's own table that counts
 			break;
 		free(io);

@@ -229,33 +229,28 @@ static int load_object(enum way way, struct fault *f)
 	return bad;
 }
 
-bool kernel_has_rw_page(void)
+// The kernel's type information, megabytes, for as long as the process lives.
+static const struct btf *kernel_btf(void)
 {
-	struct btf *b = btf__load_vmlinux_btf();
-	bool yes = b && btf_has_rw_page(b);
+	static struct btf *b;
 
-	btf__free(b);
-	return yes;
+	if (!b)
+		b = btf__load_vmlinux_btf();
+	return b;
 }
 
-bool kernel_dm_counts_always(void)
+bool kernel_has_rw_page(void)
 {
-	struct btf *base = btf__load_vmlinux_btf();
-	struct btf *b = base ? btf__load_module_btf("dm_mod", base) : NULL;
-	bool yes = b ? btf_dm_counts_always(b) : base && btf_dm_counts_always(base);
+	const struct btf *b = kernel_btf();
 
-	btf__free(b);
-	btf__free(base);
-	return yes;
+	return b && btf_has_rw_page(b);
 }
 
 static int check_kernel(struct fault *f)
 {
-	struct btf *b = btf__load_vmlinux_btf();
-	int bad = b ? btf_check(b, f) : load_fault(errno, f);
+	const struct btf *b = kernel_btf();
 
-	btf__free(b);
-	return bad;
+	return b ? btf_check(b, f) : load_fault(errno, f);
 }
 
 int kernel_load(enum way way, struct fault *f)

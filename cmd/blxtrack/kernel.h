@@ -36,8 +36,6 @@ bool kernel_has(enum way way);
 // Has this kernel drivers that write pages without a bio? False if that cannot be known: then
 // nothing can be loaded either.
 bool kernel_has_rw_page(void);
-// Does device-mapper count what is in flight even where queue/iostats says 0?
-bool kernel_dm_counts_always(void);
 // Detach the programs of a way that no device is tracked by.
 void kernel_unload_way(enum way way);
 // The programs of a way: [*first, *end).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxtrack start: say no by name to what cannot be tracked, and begin with the rest.
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "blxtrack.h"
+#include "dm.h"
 #include "die.h"
 #include "num.h"
 
@@ -150,8 +152,7 @@ static const char *refusal(const struct blkdev *d)
 		       "such writes cannot be seen";
 	if (attr_is(d, "dm/suspended", "1"))
 		return "it is suspended: resume it first";
-	if ((has(d, "dm") || has(d, "md")) && way_of(d) == WAY_BIO &&
-	    attr_is(d, "queue/iostats", "0") && !(has(d, "dm") && kernel_dm_counts_always()))
+	if (has(d, "md") && attr_is(d, "queue/iostats", "0"))
 		return "its statistics are off (queue/iostats): whether writes are in flight "
 		       "cannot "
 		       "be known; write 1 there, start, and turn them off again";
@@ -257,10 +258,7 @@ static int writes_in_flight(const struct blkdev *d, uint64_t *writes, struct fau
 	return 0;
 }
 
-// A bio that was queued before the programs looked is never marked: tracking holds from the first
-// moment without any. (brd and pmem count none; they write while their submitter waits, long before
-// the first sums are taken.)
-static int wait_quiet(const struct blkdev *d, struct fault *f)
+static int wait_idle(const struct blkdev *d, struct fault *f)
 {
 	uint64_t writes = 1;
 
@@ -274,9 +272,38 @@ static int wait_quiet(const struct blkdev *d, struct fault *f)
 	return fault_set(
 		f, BLX_BUSY,
 		"%s: writes were in flight for all of %d s, and such cannot be tracked from "
-		"the middle: start it when it is quieter%s",
-		d->name, QUIET_S,
-		has(d, "dm") ? ", or suspend and resume it meanwhile (dmsetup)" : "");
+		"the middle: start it when it is quieter",
+		d->name, QUIET_S);
+}
+
+// Writing what is there makes md wait for all of its writes, those too that stand before a barrier
+// and are not counted as in flight. (Some levels have nothing to wait for.)
+static void drain_md(const struct blkdev *d)
+{
+	char path[128], low[32];
+
+	if (blkdev_attr(d, "md/suspend_lo", low, sizeof(low)))
+		return;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/md/suspend_lo", d->disk_major,
+		 d->disk_minor);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	ssize_t ignored = write(fd, low, strlen(low)); // then what is counted has to do
+	(void)ignored;
+	close(fd);
+}
+
+// A bio that was queued before the programs looked is never marked: tracking holds from the moment
+// on when such a one has landed. Device-mapper does not count what waits in its targets (dm-crypt),
+// so that it is suspended for a moment; the others count from the beginning. (brd and pmem count
+// none; they write while their submitter waits, long before the first sums are taken.)
+static int drain_writes(const struct blkdev *d, struct fault *f)
+{
+	if (has(d, "dm"))
+		return dm_drain(d->disk_major, d->disk_minor, QUIET_S, f);
+	drain_md(d);
+	return wait_idle(d, f);
 }
 
 static int activate(struct kernel *k, struct tracked *t, struct fault *f)
@@ -294,7 +321,7 @@ static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 	s->passthrough = passthrough_of(&t->dev);
 	s->way = t->way;
 	return kernel_slot_link(k, disk, t->slot, f) ||
-			       (t->way == WAY_BIO && wait_quiet(&t->dev, f))
+			       (t->way == WAY_BIO && drain_writes(&t->dev, f))
 		       ? -1
 		       : 0;
 }
