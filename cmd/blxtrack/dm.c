@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "dm.h"
 
 #define DM_CONTROL "/dev/mapper/control"
+enum { GUARD_S = 5 }; // longer than what it guards may take
 
 static int open_control(struct fault *f)
 {
@@ -78,8 +80,10 @@ static int resume(int control, unsigned int major, unsigned int minor)
 	return bad;
 }
 
-// A process that resumes the device if this one dies before it says a word. The pid, or -1.
-static pid_t guard(int control, unsigned int major, unsigned int minor, int *word)
+// A process that resumes the device if this one dies, or is stopped, before it says a word. The
+// pid, or -1.
+static pid_t guard(int control, unsigned int major, unsigned int minor, unsigned int timeout_s,
+		   int *word)
 {
 	int pipes[2];
 	char c;
@@ -97,7 +101,8 @@ static pid_t guard(int control, unsigned int major, unsigned int minor, int *wor
 	close(pipes[1]);
 	// what is not in memory now may lie on the device that is suspended
 	mlockall(MCL_CURRENT);
-	if (read(pipes[0], &c, 1) <= 0)
+	struct pollfd p = {.fd = pipes[0], .events = POLLIN};
+	if (poll(&p, 1, (int)(timeout_s + GUARD_S) * 1000) <= 0 || read(pipes[0], &c, 1) <= 0)
 		resume(control, major, minor);
 	_exit(0);
 }
@@ -111,7 +116,7 @@ static void too_long(int number)
 static int drain_locked(int control, unsigned int major, unsigned int minor, unsigned int timeout_s)
 {
 	int word;
-	pid_t pid = guard(control, major, minor, &word);
+	pid_t pid = guard(control, major, minor, timeout_s, &word);
 
 	if (pid < 0)
 		return -1;
@@ -159,7 +164,8 @@ int dm_drain(unsigned int major, unsigned int minor, unsigned int timeout_s, str
 		sigaction(SIGALRM, &act, &old);
 		sigprocmask(SIG_SETMASK, &most, &before);
 		if (mlockall(MCL_CURRENT | MCL_FUTURE))
-			fault_errno(f, "dm device %u:%u: lock memory", major, minor);
+			fault_errno(f, "dm device %u:%u: lock memory (it takes CAP_IPC_LOCK)",
+				    major, minor);
 		else if (!(bad = drain_locked(control, major, minor, timeout_s)))
 			;
 		else if (errno == EINTR)

@@ -32,4 +32,12 @@ for call in 3 4; do
   wait $writer || row dm-start "killed at call $call" "a write failed"
 done
 row dm-start "killed while it is suspended" ok
-begin dm-start $dev && row dm-start start ok
+
+# only CAPABILITIES COMMAND...: as root with no other
+only() {
+  local caps=$1
+  shift
+  setpriv --bounding-set "-all,$caps" --inh-caps=-all sh -c 'ulimit -l 64; exec "$@"' sh "$@"
+}
+expect dm-start "without CAP_IPC_LOCK" 3 CAP_IPC_LOCK only +sys_admin blxtrack start $dev
+expect dm-start "with it" 0 '' only +sys_admin,+ipc_lock blxtrack start $dev
