@@ -5,7 +5,7 @@
 need bcache bcache
 command -v make-bcache >/dev/null || { row bcache make "- no bcache-tools"; exit; }
 members 2
-make-bcache -B "$m1" -C "$m2" -w 512 >$err 2>&1 || row bcache make "$(words)"
+make-bcache -B "$m1" -C "$m2" -w 512 -b 128k >$err 2>&1 || row bcache make "$(words)"
 echo "$m1" >/sys/fs/bcache/register 2>/dev/null
 echo "$m2" >/sys/fs/bcache/register 2>/dev/null
 await test -e /sys/block/bcache0

@@ -5,5 +5,5 @@
 . /mnt/tests/vm/lib.sh
 need dm-crypt dm-crypt
 members 1
-dm crypt "0 $(sectors "$m1") crypt aes-xts-plain64 $(printf %064d 7) 0 $m1 0"
+dm crypt "0 32768 crypt aes-xts-plain64 $(printf %064d 7) 0 $m1 0"
 stack dm-crypt /dev/mapper/crypt

@@ -84,7 +84,7 @@ disk() {
   echo "${all:-/dev/no-disk-$1}" | head -n 1
 }
 
-# members N: that many empty disks of 64 MiB in m1, m2...
+# members N: that many empty disks of 32 MiB in m1, m2...
 members() {
   local i
   for i in $(seq "$1"); do
@@ -196,10 +196,10 @@ load() {
   local bs trim=()
   bs=$(blockdev --getss "$1")
   if [ -z "${2:-}" ] && [ "$(cat "$(queue_of "$1")/discard_max_bytes" 2>/dev/null)" != 0 ]; then
-    trim=(--name=trim --rw=randtrim --bs=64k --iodepth=4 --number_ios=25 --thinktime=30ms --offset=50% --randseed=2)
+    trim=(--name=trim --rw=randtrim --bs=64k --iodepth=4 --number_ios=16 --thinktime=30ms --offset=50% --randseed=2)
   fi
   timeout 60 fio --filename="$1" --direct=1 --ioengine=libaio --allow_file_create=0 --gtod_reduce=1 --output=/tmp/fio.out \
-    --name=write --rw=randwrite --bsrange="$bs-64k" --iodepth=8 --serialize_overlap=1 --number_ios=200 --thinktime=4ms \
+    --name=write --rw=randwrite --bsrange="$bs-64k" --iodepth=8 --serialize_overlap=1 --number_ios=150 --thinktime=4ms \
     --randseed=1 "${trim[@]}" >/tmp/fio.err 2>&1
 }
 
@@ -212,13 +212,13 @@ stress() {
   fio=$!
   for ((i = 0; ; i++)); do
     kill -0 $fio 2>/dev/null || break
-    replicate "$2" "$img" &
+    (exec blxtrack run "$2" -- sh -c "blxread | blxpack | blxapply --ack $img" >>$err 2>&1) &
     pid=$!
     if [ $((i % 3)) = 1 ]; then
       sleep "0.$((RANDOM % 4))"
-      pkill -9 -P $pid blxtrack
+      kill -9 $pid
     fi
-    { wait $pid; } 2>/dev/null
+    wait $pid 2>/dev/null
     blxtrack drain "$2" >/dev/null 2>&1
     sleep 0.1
   done

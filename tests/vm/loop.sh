@@ -4,7 +4,7 @@
 # A loop device on a file, on a bio-based device; a new offset or backing file is another content.
 . /mnt/tests/vm/lib.sh
 members 1
-truncate -s 48M /tmp/file
+truncate -s 24M /tmp/file
 loop=$(losetup -f --show /tmp/file)
 stack "loop on a file" "$loop"
 blxtrack stop --force "$loop"

@@ -17,16 +17,16 @@ lvm_quietly() {
 }
 lvm_quietly pvcreate -q -y "$m1" "$m2"
 lvm_quietly vgcreate -q vg "$m1" "$m2"
-lvm_quietly lvcreate -q -y -Wn -Zn -L 40M -n data vg
+lvm_quietly lvcreate -q -y -Wn -Zn -L 16M -n data vg
 stack LVM /dev/vg/data
 blxtrack consumer add --now grown /dev/vg/data
-lvm_quietly lvextend -q -L 80M vg/data
-n=$((40 << 20))
+lvm_quietly lvextend -q -L 40M vg/data
+n=$((16 << 20))
 dd if=/dev/urandom of=/dev/mapper/vg-data bs=4096 count=2 oflag=direct status=none
 expect LVM "lvextend: history kept" 0 '' blxtrack drain -c grown /dev/vg/data
 echo "0 8192
-$n $n" >/tmp/log.grown
-if python3 $tools/record.py compare $err /tmp/log.grown 4096 $((80 << 20)) >/tmp/out 2>&1; then
+$n $((24 << 20))" >/tmp/log.grown
+if python3 $tools/record.py compare $err /tmp/log.grown 4096 $((40 << 20)) >/tmp/out 2>&1; then
   row LVM "lvextend: new range listed" ok
 else
   row LVM "lvextend: new range listed" "$(cat /tmp/out)"
@@ -37,6 +37,6 @@ expect LVM "renamed while tracked" 0 '' blxtrack drain /dev/mapper/renamed
 dmsetup rename renamed vg-data
 dmsetup mknodes
 replicated LVM /dev/vg/data
-lvm_quietly lvcreate -q -y -s -L 16M -n snap vg/data
+lvm_quietly lvcreate -q -y -s -L 8M -n snap vg/data
 expect LVM "lvcreate -s: history kept" 0 '' blxtrack drain /dev/vg/data
 lvm_quietly lvremove -q -y vg/snap

@@ -3,7 +3,7 @@
 # modules: nbd,nbds_max=1,max_part=0
 . /mnt/tests/vm/lib.sh
 need nbd nbd
-python3 $tools/nbd.py /dev/nbd0 48 &
+python3 $tools/nbd.py /dev/nbd0 24 &
 server=$!
 await eval '[ "$(cat /sys/block/nbd0/size)" != 0 ]'
 stack nbd /dev/nbd0

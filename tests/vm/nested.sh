@@ -17,14 +17,15 @@ begin nested "$nvme"
 begin nested "$null"
 blxtrack consumer add --now n "$nvme" 2>/tmp/err
 
-# programs' misses, and the sectors that each instance saw written to slot 0, the NVMe disk's
+# programs' misses, and the sectors that each instance saw written to the NVMe disk's slot
+slot=$(cat /run/blx/"$(stat -c '%Hr:%Lr' "$nvme")"/* 2>/dev/null | sed -n 's/^slot: //p' | head -n 1)
 cat >/tmp/seen.py <<'P'
-import json, struct, subprocess
+import json, struct, subprocess, sys
 def bpftool(*words):
     return json.loads(subprocess.run(['bpftool', '-j', *words], stdout=subprocess.PIPE).stdout)
 progs = {p.get('name'): p for p in bpftool('prog', 'show')}
 for i in range(3):
-    key = struct.pack('<I', i * 1024)
+    key = struct.pack('<I', i * 1024 + int(sys.argv[1]))
     got = bpftool('map', 'lookup', 'pinned', '/sys/fs/bpf/blx/map-sums', 'key', *map(str, key))
     words = [bytes(int(b, 16) for b in v['value'][:8]) for v in got['values']]
     print(progs['complete_%d' % i].get('recursion_misses', 0), sum(struct.unpack('<Q', w)[0] for w in words))
@@ -46,7 +47,7 @@ before=$(awk '{ print $7 }' "$stat")
 : >/tmp/log.n
 for _ in 1 2 3; do
   together 3
-  python3 /tmp/seen.py >/tmp/seen
+  python3 /tmp/seen.py "$slot" >/tmp/seen
   [ "$(head -n 1 /tmp/seen | cut -d ' ' -f 1)" = 0 ] || break
 done
 written=$(($(awk '{ print $7 }' "$stat") - before))
@@ -55,20 +56,21 @@ echo "# $written sectors written; misses and sectors of the three instances: ${s
 read -r misses sectors <<<"${seen[0]}"
 if [ "$misses" = 0 ]; then
   row nested "one instance loses" "- no completion nested here"
-elif [ "$sectors" -lt "$written" ]; then
+elif [ "$sectors" -lt "$written" ] && [ "$sectors" -gt 0 ]; then
   row nested "one instance loses" ok
 else
   row nested "one instance loses" "$misses misses, but $sectors of $written sectors seen"
 fi
-if printf '%s\n' "${seen[@]}" | awk -v w="$written" '$2 == w { found = 1 } END { exit !found }'; then
-  row nested "another saw all" ok
+# each write has 8 sectors, and misses count the other disk's completions too
+if printf '%s\n' "${seen[@]}" | awk -v w="$written" 'w - $2 > 8 * $1 { bad = 1 } END { exit bad }'; then
+  row nested "what is not seen is counted" ok
 else
-  row nested "another saw all" "of $written sectors: ${seen[*]}"
+  row nested "what is not seen is counted" "of $written sectors: ${seen[*]}"
 fi
 if listed n "$nvme" /tmp/log.n; then
-  row nested "nothing is lost" ok
+  row nested "three lose nothing" ok
 else
-  row nested "nothing is lost" "$(words)"
+  row nested "three lose nothing" "$(words)"
 fi
-blxtrack stop --all --force 2>/dev/null
+blxtrack stop --force "$nvme" $null 2>/dev/null
 rmdir $dir

@@ -12,7 +12,7 @@ null() {
   local dir=$c/$1 o
   shift
   mkdir "$dir"
-  for o in size=64 memory_backed=1 discard=1 blocksize=512 "$@"; do
+  for o in size=32 memory_backed=1 discard=1 blocksize=512 "$@"; do
     echo "${o#*=}" 2>/dev/null >"$dir/${o%%=*}"
   done
   echo 1 >"$dir/power"
@@ -29,5 +29,7 @@ null t4 irqmode=0 queue_mode=0
 begin "null_blk bio-based" "$null" && extents "null_blk bio-based" "$null"
 null t5 irqmode=0 zoned=1 zone_size=4 discard=0
 expect zoned "refused: zoned" 5 'a zoned device' blxtrack start "$null"
-blxtrack stop --all --force 2>/dev/null
+for d in /sys/block/t[1-4] /sys/block/nullb[0-9]; do
+  [ ! -e "$d" ] || blxtrack stop --force "/dev/${d##*/}" 2>/dev/null
+done
 rmdir $c/t*

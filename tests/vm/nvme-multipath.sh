@@ -8,8 +8,8 @@ head=$(disk paths)
 blkdiscard -f "$head"
 stack "nvme multipath" "$head"
 blxtrack stop --force "$head"
-addpart "$head" 1 2048 60000
-addpart "$head" 2 65537 40000
+addpart "$head" 1 2048 30000
+addpart "$head" 2 32769 20001
 nodes "${head#/dev/}"
 begin "nvme multipath" "$head"
 begin "nvme multipath partition" "${head}p1" && begin "nvme multipath partition" "${head}p2" &&

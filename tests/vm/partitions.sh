@@ -8,18 +8,18 @@
 parts() {
   local name=$1 disk=$2 p=$3 log=/tmp/log.parts
   rm -f $log
-  addpart "$disk" 1 2049 40000
-  addpart "$disk" 2 42049 40001
+  addpart "$disk" 1 2049 20000
+  addpart "$disk" 2 22049 20001
   nodes "$(basename "$disk")"
   begin "$name" "$disk" && begin "$name" "$disk${p}1" && begin "$name" "$disk${p}2" || return
   for d in "$disk" "$disk${p}1" "$disk${p}2"; do
     blxtrack consumer add --now p "$d" 2>$err
   done
-  python3 $tools/record.py write "$disk" $log 60 3 $(((42049 + 42000) * 512)) 2>$err
+  python3 $tools/record.py write "$disk" $log 60 3 $(((22049 + 22000) * 512)) 2>$err
   python3 $tools/record.py write "$disk${p}1" /tmp/log.p1 60 4 2>$err
   awk '{ print $1 + 2049 * 512, $2 }' /tmp/log.p1 >>$log
   rm -f /tmp/log.p1
-  if listed p "$disk" $log && listed p "$disk${p}1" $log $((2049 * 512)) && listed p "$disk${p}2" $log $((42049 * 512)); then
+  if listed p "$disk" $log && listed p "$disk${p}1" $log $((2049 * 512)) && listed p "$disk${p}2" $log $((22049 * 512)); then
     row "$name" "disk and partitions" ok
   else
     row "$name" "disk and partitions" "$(words)"

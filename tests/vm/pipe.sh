@@ -10,10 +10,11 @@ pipe() {
   local dev=$2 fs=$3 mnt=/tmp/mnt img=/tmp/img work code=0 i
   mkdir -p $mnt
   rm -rf $img* /tmp/stop
+  blkdiscard -f "$dev" 2>$err
   "mkfs.$fs" -q "$dev" 2>$err && mount -o discard "$dev" $mnt && blxtrack start "$dev" 2>$err || code=1
   python3 $tools/churn.py $mnt/work /tmp/stop 7 0.001 &
   work=$!
-  for i in $(seq 4); do
+  for i in $(seq 3); do
     [ $code = 0 ] && { replicate "$dev" $img || code=$?; }
   done
   touch /tmp/stop

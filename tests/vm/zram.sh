@@ -5,12 +5,12 @@
 . /mnt/tests/vm/lib.sh
 need zram zram
 [ -b /dev/zram0 ] || cat /sys/class/zram-control/hot_add >/dev/null
-echo 48M >/sys/block/zram0/disksize
+echo 24M >/sys/block/zram0/disksize
 nodes zram0
 if since 6.3; then
   stack zram /dev/zram0 notrim
   echo 1 >/sys/block/zram0/reset
-  echo 48M >/sys/block/zram0/disksize
+  echo 24M >/sys/block/zram0/disksize
   expect zram "reset: exit 6" 6 '' blxtrack drain /dev/zram0
 else
   expect zram "refused: rw_page" 5 'rw_page' blxtrack start /dev/zram0
