@@ -246,4 +246,5 @@ stack() {
   begin "$name" "$dev" || return
   extents "$name" "$dev" $atleast
   stress "$name" "$dev" $notrim
+  expect "$name" status 0 ': tracking' blxtrack status "$dev"
 }

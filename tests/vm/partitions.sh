@@ -33,6 +33,7 @@ parts() {
 }
 members 2
 parts "virtio-blk partitions" "$m1" ''
+parts "nvme partitions" "$(disk small)" p
 members 2
 mdadm -q --create /dev/md7 --run -e 1.2 --assume-clean --level=1 --bitmap=none --raid-devices=2 "$m1" "$m2" </dev/null 2>$err
 parts "md raid1 partitions" /dev/md7 p
