@@ -127,9 +127,6 @@ static const char *not_permitted(void)
 					       "missing"
 					     : "not permitted: the capabilities CAP_SYS_ADMIN, or "
 					       "CAP_BPF and CAP_PERFMON, are missing";
-	if (locked_down())
-		return "not permitted: the kernel is locked down (confidentiality), no program may "
-		       "look into it";
 	return NULL;
 }
 
@@ -139,6 +136,10 @@ static int load_fault(int err, struct fault *f)
 
 	if (why)
 		return fault_set(f, BLX_SYSTEM, "load tracking programs: %s", why);
+	if (locked_down()) // the helpers that read kernel memory are unknown then: EINVAL
+		return fault_set(f, BLX_SYSTEM,
+				 "load tracking programs: the kernel is locked down "
+				 "(confidentiality), no program may look into it");
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		return fault_set(f, BLX_SYSTEM,
 				 "/sys/kernel/btf/vmlinux: this kernel was built without BTF "
