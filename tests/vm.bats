@@ -15,8 +15,7 @@ cannot() {
 setup_file() {
   export BLX_BIN=${BLX_BIN:-$TOP/build/bin} BLX_BUILD=${BLX_BUILD:-$TOP/build}
   [ -z "$(cannot)" ] || return 0
-  "$VM/run" >"$BATS_FILE_TMPDIR/table" || true
-  sed 's/^/# /' "$BATS_FILE_TMPDIR/table" >&3
+  "$VM/run" 2>&1 | sed -u 's/^/# /' >&3 || true
 }
 
 # every_row KERNEL: none of its rows is a failure, and there are some.
