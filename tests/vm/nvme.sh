@@ -21,7 +21,6 @@ sync
 xfs_freeze -f /tmp/mnt
 xfs_freeze -u /tmp/mnt
 sync
-sleep 1
 umount /tmp/mnt
 echo 0 >/sys/kernel/tracing/events/block/block_bio_queue/enable
 # what the kernel says was queued, discards included

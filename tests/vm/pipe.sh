@@ -1,6 +1,7 @@
 # shellcheck shell=bash source=tests/vm/lib.sh
 # SPDX-License-Identifier: BSD-2-Clause
 # modules: virtio_blk nvme sd_mod virtio_scsi ext4 xfs
+# kernels: 6.1 6.12
 # The whole pipe from disks whose driver merges discards that are not neighbours, or has a write cache to be flushed: file
 # systems with -o discard under load, increments, then equal.
 . /mnt/tests/vm/lib.sh
