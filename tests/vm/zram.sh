@@ -1,6 +1,6 @@
 # shellcheck shell=bash source=tests/vm/lib.sh
 # SPDX-License-Identifier: BSD-2-Clause
-# modules: lz4 zsmalloc zram
+# modules: lzo-rle zsmalloc zram
 # Before 6.3 pages go to zram with no bio at all: refused there.
 . /mnt/tests/vm/lib.sh
 need zram zram
