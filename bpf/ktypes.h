@@ -48,21 +48,6 @@ struct request {
 	struct bio *bio;
 };
 
-/* drivers/scsi: the command follows the request; cmnd was a pointer before 5.18 (ce70fd9a551a). */
-struct scsi_cmnd {
-	unsigned char cmnd[32];
-};
-
-struct scsi_cmnd___pointer {
-	unsigned char *cmnd;
-};
-
-/* drivers/nvme: the driver's part of a request; the command's first byte is its opcode. */
-struct nvme_command;
-struct nvme_request {
-	struct nvme_command *cmd;
-};
-
 /* drivers/nvme: a namespace behind one controller, and what all its paths make up. */
 struct nvme_ns_head {
 	struct gendisk *disk;

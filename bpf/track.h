@@ -37,6 +37,10 @@ enum program {
 	PROGRAMS
 };
 
+/* Bytes into the driver's part of a request, where the command lies, or a pointer to it. From the
+ * driver's own type information, which may come after the programs. 0: not known. */
+#define COMMAND_AT(offset, is_pointer) (((offset) + 1u) | ((is_pointer) ? 1u << 31 : 0))
+
 /* How passthrough commands of a disk are told apart. */
 enum passthrough {
 	PASS_UNKNOWN, /* every one may have written */
@@ -59,7 +63,7 @@ struct slot {
 	unsigned int shift; /* log2 of sectors in a block */
 	unsigned int passthrough; /* enum passthrough */
 	unsigned int way;         /* enum way */
-	unsigned int unused;
+	unsigned int command;     /* where its driver keeps a request's command: COMMAND_AT */
 	/* Counted up by the programs, never reset: writes outside the bitmap; events whose place
 	 * could not be found; and, in the first slot of a chain, passthrough commands to the disk
 	 * that may have written, bios for which the table of those in flight had no room, and

@@ -101,6 +101,22 @@ bool btf_has_rw_page(const struct btf *b)
 	return member_of(b, "block_device_operations", "rw_page") != 0;
 }
 
+int btf_member(const struct btf *b, const char *type, const char *name, bool *is_pointer)
+{
+	int id = btf__find_by_name_kind(b, type, BTF_KIND_STRUCT);
+	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(b, (uint32_t)id);
+
+	for (uint32_t i = 0; t && i < btf_vlen(t); i++) {
+		const struct btf_member *m = &btf_members(t)[i];
+		if (strcmp(btf__name_by_offset(b, m->name_off), name))
+			continue;
+		const struct btf_type *of = bare(b, m->type);
+		*is_pointer = of && btf_is_ptr(of);
+		return (int)(btf_member_bit_offset(t, i) / 8);
+	}
+	return -1;
+}
+
 // ---- the rules
 
 static int check_helpers(const struct btf *b, struct fault *f)

@@ -21,4 +21,7 @@ int btf_check_part(const struct btf *b, enum btf_part part, struct fault *f);
 // tracepoint shows (until 6.3, 3222d8c2a7f8).
 bool btf_has_rw_page(const struct btf *b);
 
+// Byte offset of a member of a struct, and whether it is a pointer. -1: no such thing.
+int btf_member(const struct btf *b, const char *type, const char *name, bool *is_pointer);
+
 #endif

@@ -247,6 +247,27 @@ bool kernel_has_rw_page(void)
 	return b && btf_has_rw_page(b);
 }
 
+uint32_t kernel_command_at(enum passthrough p)
+{
+	// scsi_cmnd.cmnd was a pointer before 5.18 (ce70fd9a551a)
+	static const struct {
+		const char *module, *type, *member;
+	} places[] = {
+		[PASS_SCSI] = {"scsi_mod", "scsi_cmnd", "cmnd"},
+		[PASS_NVME] = {"nvme_core", "nvme_request", "cmd"},
+	};
+	struct btf *base = (struct btf *)kernel_btf(), *b;
+	bool pointer = false;
+	int at;
+
+	if (!base || p >= sizeof(places) / sizeof(places[0]) || !places[p].type)
+		return 0;
+	b = btf__load_module_btf(places[p].module, base);
+	at = btf_member(b ? b : base, places[p].type, places[p].member, &pointer);
+	btf__free(b);
+	return at < 0 ? 0 : COMMAND_AT((uint32_t)at, pointer);
+}
+
 static int check_kernel(struct fault *f)
 {
 	const struct btf *b = kernel_btf();

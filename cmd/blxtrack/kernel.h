@@ -36,6 +36,8 @@ bool kernel_has(enum way way);
 // Has this kernel drivers that write pages without a bio? False if that cannot be known: then
 // nothing can be loaded either.
 bool kernel_has_rw_page(void);
+// Where a driver keeps the command of a request (COMMAND_AT); 0: not known.
+uint32_t kernel_command_at(enum passthrough p);
 // Detach the programs of a way that no device is tracked by.
 void kernel_unload_way(enum way way);
 // The programs of a way: [*first, *end).

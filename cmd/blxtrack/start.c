@@ -319,6 +319,7 @@ static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 	s->end = t->dev.partition ? (t->dev.start + t->dev.size) >> SECTOR_SHIFT : UINT64_MAX;
 	s->shift = (uint32_t)__builtin_ctz(t->block) - SECTOR_SHIFT;
 	s->passthrough = passthrough_of(&t->dev);
+	s->command = kernel_command_at(s->passthrough);
 	s->way = t->way;
 	return kernel_slot_link(k, disk, t->slot, f) ||
 			       (t->way == WAY_BIO && drain_writes(&t->dev, f))
