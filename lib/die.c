@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "die.h"
 
 #ifndef BLX_VERSION
 #define BLX_VERSION "unknown"
 #endif
+
+// A program that is started with a standard descriptor closed would be given its number for the
+// next file it opens, an image say, and print its words into it. What fails as before takes its
+// place.
+__attribute__((constructor)) static void fill_standard_fds(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			_exit(BLX_SYSTEM);
+}
 
 static void say(const char *fmt, va_list ap, const char *why)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Words on stderr as `prog: what: why`, for commands only. The program's name is glibc's
-// program_invocation_short_name.
+// Before main(), a closed standard descriptor is filled with one that fails, so that no file is
+// opened in its place. Words on stderr as `prog: what: why`, for commands only. The program's name
+// is glibc's program_invocation_short_name.
 #ifndef BLX_DIE_H
 #define BLX_DIE_H
 

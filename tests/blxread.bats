@@ -652,3 +652,10 @@ untouched() {
   has "blxread (blx)"
   run -3 sh -c 'blxread --help >/dev/full'
 }
+
+@test "with standard error closed, progress is not written into the stream" {
+  truncate -s 4M "$BATS_TEST_TMPDIR/disk"
+  printf x | dd of="$BATS_TEST_TMPDIR/disk" bs=1 seek=70000 conv=notrunc 2>/dev/null
+  blxread -P -a -w -o "$BATS_TEST_TMPDIR/stream" "$BATS_TEST_TMPDIR/disk" 2>&-
+  blxls --check "$BATS_TEST_TMPDIR/stream"
+}

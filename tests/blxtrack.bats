@@ -900,3 +900,28 @@ R
   run -6 blxtrack drain "$second"
   has "consumer reset default"
 }
+
+@test "a device that is gone is stopped by its number, and it is said how" {
+  tracked_loop 8M
+  number=$(cat "/sys/block/${DEV##*/}/dev")
+  run -5 blxtrack stop --force /dev/no-such-device
+  has "named by its MAJOR:MINOR"
+  truncate -s 4M "$FILE"
+  losetup -c "$DEV"
+  run -7 blxtrack stop "$number"
+  has "--force forgets it"
+  run -0 blxtrack stop --force "$number"
+}
+
+@test "closed standard descriptors are no room for other files" {
+  tracked_loop 8M
+  for closed in 0 1 2; do
+    (
+      eval "exec $closed>&-"
+      strace -f -o "$BATS_TEST_TMPDIR/calls" -e trace=openat blxtrack drain -c t -o "$BATS_TEST_TMPDIR/lists" "$DEV"
+    )
+    grep -q '/dev/null.* = '$closed'$' "$BATS_TEST_TMPDIR/calls"
+  done
+  run -0 cat "$BATS_TEST_TMPDIR/lists/${DEV##*/}.extents"
+  has "# end: 0 0"
+}

@@ -36,8 +36,8 @@ static void take(struct options *o, int c)
 		o->preview = true;
 		break;
 	case 'o':
-		if (!*optarg)
-			usage_error("-o '': a directory is expected");
+		if (!*optarg || !strcmp(optarg, "-"))
+			usage_error("-o '%s': a directory is expected", optarg);
 		o->output = optarg;
 		break;
 	case 'm':

@@ -39,6 +39,14 @@ static void usage(FILE *to)
 	      to);
 }
 
+// Beside an image NAME a receiver keeps its state in NAME.blx.
+static bool is_state_name(const char *label)
+{
+	size_t n = strlen(label);
+
+	return n >= 4 && !strcmp(label + n - 4, ".blx");
+}
+
 static struct options parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {{"block", required_argument, NULL, 'b'},
@@ -59,9 +67,9 @@ static struct options parse_options(int argc, char **argv)
 			o.block = (uint32_t)v;
 			break;
 		case 'l':
-			if (!head_name_ok(optarg))
+			if (!head_name_ok(optarg) || is_state_name(optarg))
 				usage_error("--label %s: 1 to %d of A-Z a-z 0-9 . _ : -, not "
-					    "beginning with . or -",
+					    "beginning with . or - nor ending in .blx",
 					    optarg, HEAD_NAME_MAX);
 			o.label = optarg;
 			break;
@@ -341,6 +349,8 @@ static void label_for(const struct blkdev *d, const char *wanted, char label[HEA
 			    *p) ||
 		    (p == name && strchr(".-", *p)))
 			*p = '_';
+	if (is_state_name(name))
+		name[strlen(name) - 4] = '_';
 	memcpy(label, name, sizeof(name));
 }
 

@@ -322,8 +322,14 @@ int tracked_find(struct tracked *t, const char *path, struct fault *f)
 	// finds a device whose node has gone, too
 	if (number_of(path, &major, &minor))
 		return tracked_load(t, major, minor, f);
-	if (blkdev_identify(path, &d, f))
+	if (blkdev_identify(path, &d, f)) {
+		size_t n = strlen(f->text);
+		if (f->code == BLX_TARGET && n < sizeof(f->text))
+			snprintf(f->text + n, sizeof(f->text) - n,
+				 " (a device that is gone is named by its MAJOR:MINOR, as status "
+				 "shows it)");
 		return -1;
+	}
 	if (!tracked_load(t, d.major, d.minor, f))
 		return 0;
 	char why[sizeof(f->text)];

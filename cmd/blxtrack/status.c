@@ -218,9 +218,9 @@ static void print_text(const struct report *r)
 	uuid_format(&t->lineage, lineage);
 	printf("%s (%u:%u): %s%s%s\n", t->dev.name, t->dev.major, t->dev.minor, state_word(t),
 	       t->lost[0] ? ": " : "", t->lost);
-	printf("  lineage %s, epoch %" PRIu64 ", %" PRIu64 " bytes in blocks of %u, %" PRIu64
-	       " KiB of kernel memory\n",
-	       lineage, t->epoch, t->dev.size, t->block,
+	printf("  label %s, lineage %s, epoch %" PRIu64 ", %" PRIu64
+	       " bytes in blocks of %u, %" PRIu64 " KiB of kernel memory\n",
+	       t->label, lineage, t->epoch, t->dev.size, t->block,
 	       (kernel_bitmap_bytes(tracked_blocks(t)) + 1023) / 1024);
 	printf("  by %s; coverage: %s%s; %" PRIu64 " deltas kept\n", way_text(t->way),
 	       proof_text(t->proof), t->ignore_passthrough ? ", passthrough ignored" : "",

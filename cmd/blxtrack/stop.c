@@ -83,6 +83,8 @@ static int check_acked(const struct session *s, struct tracked *t, struct fault 
 					t->dev.name, c[i].name, (unsigned long long)bytes);
 	}
 	free(c);
+	if (bad && t->lost[0])
+		return fault_set(f, BLX_BUSY, "%s: %s; --force forgets it", t->dev.name, t->lost);
 	return bad;
 }
 
