@@ -163,9 +163,10 @@ static enum verdict resync(const struct found *w, const struct head *h, struct f
 		return ACCEPT_REFUSED;
 	if (w->may_resync)
 		return ACCEPT_APPLY;
-	return fault_set(f, BLX_TARGET,
-			 "%s: a resync needs permission once: blxapply --allow resync %s", w->name,
-			 w->name);
+	return fault_set(
+		f, BLX_TARGET,
+		"%s: a resync needs permission once; to give it: blxapply --allow resync %s",
+		w->name, w->name);
 }
 
 // What lifts a refusal: an overwriting, or a full copy.

@@ -15,14 +15,32 @@ static void one_line(char *s)
 			*s = '?';
 }
 
+static void drop_clause(char *s)
+{
+	char *last = NULL;
+
+	for (char *p = s; (p = strstr(p, "; ")); p++)
+		last = p;
+	if (last)
+		*last = 0;
+}
+
+void fault_fit(char *to, size_t n, const char *text)
+{
+	if ((size_t)snprintf(to, n, "%s", text) >= n)
+		drop_clause(to);
+}
+
 int fault_set(struct fault *f, enum blx_exit code, const char *fmt, ...)
 {
 	va_list ap;
 
 	f->code = code;
 	va_start(ap, fmt);
-	vsnprintf(f->text, sizeof(f->text), fmt, ap);
+	int n = vsnprintf(f->text, sizeof(f->text), fmt, ap);
 	va_end(ap);
+	if (n >= 0 && (size_t)n >= sizeof(f->text))
+		drop_clause(f->text);
 	one_line(f->text);
 	return -1;
 }

@@ -4,6 +4,8 @@
 #ifndef BLX_FAULT_H
 #define BLX_FAULT_H
 
+#include <stddef.h>
+
 // The exit codes of every blx program (documented in each man page's EXIT STATUS).
 enum blx_exit {
 	BLX_OK = 0,      // done
@@ -22,12 +24,16 @@ struct fault {
 };
 
 // Fill F and return -1, so that a caller can say `return fault_set(...)`. Unprintable bytes become
-// '?'.
+// '?'. What is too long is cut as fault_fit() does.
 int fault_set(struct fault *f, enum blx_exit code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 // The same with code BLX_SYSTEM and ": strerror(errno)" appended. Keeps errno.
 int fault_errno(struct fault *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+// TEXT in the N bytes at TO. If it is too long, its last clause that does not fit is left out
+// whole: behind "; " stands what to do, and a command that is cut may name another target.
+void fault_fit(char *to, size_t n, const char *text);
 
 #ifdef __clang_analyzer__
 // It looks at one file at a time and does not see that these never return 0.

@@ -698,7 +698,7 @@ REST="data 4096 8192/zero 65536 65536/zero 524288 8192/data 532480 8192/zero 540
   local new=00000000-0000-4000-8000-000000000001
   replica
   stream 9 "$V/v2" "$TWO" lineage=$new device=7:9 base=1 chain="1 9" resync=yes >resync
-  refused resync "a resync needs permission once: blxapply --allow resync $IMG"
+  refused resync "a resync needs permission once; to give it: blxapply --allow resync $IMG"
   blxapply --allow resync "$IMG"
   run -0 apply resync --ack "$IMG"
   has "done lineage=$new device=7:9"
@@ -1237,6 +1237,20 @@ fsync_fails() {
   has "no replica here"
   run -5 blxapply --recover "$V/v1"
   has "no replica here"
+}
+
+@test "--recover of a changed image is exit 5, as --status is" {
+  replica
+  run -0 blxapply --recover "$IMG"
+  mv "$IMG" away
+  run -5 blxapply --recover "$IMG"
+  has "$IMG: the image is gone"
+  mv away "$IMG"
+  run -5 blxapply --recover "$IMG"
+  has "$IMG: the image was changed: ctime differs"
+  touch -d '1 hour ago' "$IMG"
+  run -5 blxapply --recover "$IMG"
+  has "$IMG: the image was changed: it was written to"
 }
 
 # ---- the command line

@@ -501,7 +501,7 @@ clean() {
     clean
     [[ $output != *"blx-ack 1 done"* ]] || fail "$output"
   done
-  has "none of the group is applied"
+  has "none of the increments of the group is applied"
   head -c "$one" "$M/s2" >cut
   run -4 into cut
   has "the input ends after 1 of the 2 streams of a group"
@@ -530,7 +530,7 @@ clean() {
   blxapply --ack images/b <"$M/b3.stream" >acks
   run -5 into "$M/s2"
   has "images/b: wrong base"
-  has "none of the group is applied"
+  has "none of the increments of the group is applied"
   [ "$(grep -c '^blx-ack 1 failed lineage' <<<"$output")" = 2 ] || fail "$output"
   cmp "$M/a1" images/a
   cmp "$M/b3" images/b
@@ -565,7 +565,7 @@ clean() {
   has "a stream without a label names no image in $PWD/images"
   blxtrack drain "${V[0]}" | blxread -l x.blx >bad
   run -5 into bad
-  has "label 'x.blx': no name for an image"
+  has "label 'x.blx': no name for an image: .blx ends the names of the directories of their states"
   for label in ../v1 .v1 -v1 a/b ''; do
     run -4 bash -c "blxtrack drain '${V[0]}' | sed 's,^# label: .*,# label: $label,' | blxread"
   done
@@ -609,6 +609,10 @@ clean() {
   made
   run -3 blxapply --into nowhere <"$M/s1"
   has "--into: nowhere: No such file or directory"
+  run -3 --separate-stderr blxapply --into nowhere --ack <"$M/s1"
+  [ "$output" = "blx-ack 1 failed code=3 why=--into: nowhere: No such file or directory" ] || fail "$output"
+  run -3 --separate-stderr blxapply --ack --spool nowhere image <"$M/s1"
+  [ "$output" = "blx-ack 1 failed code=3 why=--spool: nowhere: No such file or directory" ] || fail "$output"
   run -3 blxapply --into "$M/s1" <"$M/s1"
   has "Not a directory"
   mkdir ro
@@ -738,4 +742,70 @@ other() {
   run -0 blxapply --recover --into images
   at 2
   clean
+}
+
+@test "--into: lists in one input of blxread make a stream that no group has, and words say how to hand them over" {
+  volumes 2 1M
+  blxtrack drain -o lists "${V[@]}"
+  run -4 bash -c 'cat lists/* | blxread | blxapply --into images'
+  has "a member of a group has one epoch (give the lists to blxread as operands)"
+}
+
+@test "--recover --into names every replica that is incomplete or changed" {
+  made
+  into "$M/s1" >acks
+  run -0 blxapply --recover --into images
+  [ -z "$output" ] || fail "$output"
+  head -c -100 "$M/a1.stream" >cut
+  rm -r images/a images/a.blx
+  run -4 blxapply images/a <cut
+  mkdir images/new.blx
+  run -1 blxapply --recover --into images
+  [ "$output" = "blxapply: $PWD/images/a: incomplete: the first copy was not finished; the source's next stream goes on" ] ||
+    fail "$output"
+  touch -d '1 hour ago' images/b
+  run -5 blxapply --recover --into images
+  has "images/a: incomplete"
+  [[ ${lines[1]} == *"images/b: the image was changed"* ]] || fail "$output"
+  rm images/b
+  run -5 blxapply --recover --into images
+  has "images/b: the image is gone"
+  ln -s a images/b
+  run -5 blxapply --recover --into images
+  has "images/b: a link, not an image"
+}
+
+@test "--status tells of a member that waits for its group" {
+  made
+  into "$M/s1" >acks
+  mkfifo hold
+  blxapply --into images <hold 8>&- 9>&- &
+  exec 8>hold
+  head -c "$(stat -c %s "$M/a2.stream")" "$M/s2" >&8
+  await test -e images/a.blx/pending
+  run -0 blxapply --status images/a
+  has "waits for its group (blxapply --recover --into $PWD/images, or the next stream, settles it)"
+  has "state:      complete"
+  run -0 blxapply --status --json images/a
+  has '"waits":{"epoch":2,"token":"'
+  python3 -m json.tool <<<"$output" >/dev/null
+  exec 8>&-
+  wait $! || true
+  run -0 blxapply --status --json images/a
+  [[ $output != *waits* ]] || fail "$output"
+}
+
+@test "advice that does not fit into a message or an ack is left out whole" {
+  made
+  local dir line n
+  for n in 20 60 100 140 180; do
+    dir=images/$(printf "%0${n}d" 0)
+    mkdir "$dir"
+    blxapply --into "$dir" <"$M/s1"
+    run -5 --separate-stderr blxapply --ack --into "$dir" <"$M/s3"
+    while read -r line; do
+      [[ $line != *"; "* || $line == *"; for a full copy: "*" --allow init "*"' here" ]] || fail "$line"
+    done <<<"$output"$'\n'"$stderr"
+    [[ $output == *"wrong base"* ]] || fail "$output"
+  done
 }

@@ -110,6 +110,7 @@ struct job {
 	struct replica r;
 	bool has_state;
 	char wrong[sizeof(((struct fault *)0)->text)]; // why the state is no good; ""
+	struct replica_intent waits; // --status: for its group to be settled; IDLE: nothing does
 	struct stream_reader *in;
 	struct progress progress;
 
@@ -168,6 +169,10 @@ int job_load(struct job *j, struct fault *f);
 // says (j->wrong); 1: lost, the replica is incomplete.
 int recover(struct job *j, struct fault *f);
 
+// After job_load(): is it the image that the state says (else BLX_TARGET), and complete (else
+// BLX_DIFFERS)?
+int recover_check(struct job *j, struct fault *f);
+
 // An empty job; everything that it holds goes.
 void job_init(struct job *j, const struct options *o);
 void job_free(struct job *j);
@@ -176,7 +181,7 @@ void job_free(struct job *j);
 
 // All streams on stdin. Acks every failure.
 int into(const struct options *o, struct fault *f);
-// Finish what a group that was decided left.
+// Finish what crashes left in the directory. All replicas there that are not well then are named.
 int into_recover(const struct options *o, struct fault *f);
 // At every HEAD: which image the label names; does the stream fit into the group that is open?
 int into_head(struct job *j, struct fault *f);

@@ -3,6 +3,7 @@
 // prepared one by one, each with the state it leads to beside its state, and decided together: the
 // group's record, DIR/.blx-group, names them all. With the record a crash is followed by rolling
 // them forward, without it back. One run at a time decides, under a lock on DIR.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "file.h"
 
 #define RECORD ".blx-group"
+#define SUFFIX ".blx" // of an image's state directory
 static const char FIRST[] = "blx-group 1\n";
 
 enum { LINE = HEAD_NAME_MAX + TOKEN_TEXT + 2, RECORD_MAX = (HEAD_GROUP_MAX + 1) * LINE };
@@ -174,36 +176,52 @@ static int open_group(struct group *g, const struct options *o, struct fault *f)
 
 // ---- a stream's place
 
-static int find_image(struct job *j, const char *label, struct fault *f)
+static bool of_state(const char *name)
 {
-	const char *dir = j->group->dir;
+	size_t n = strlen(name);
+
+	return n > strlen(SUFFIX) && !strcmp(name + n - strlen(SUFFIX), SUFFIX);
+}
+
+static int find_at(struct target *t, const char *dir, const char *name, struct fault *f)
+{
 	char path[PATH_MAX];
 	struct stat st;
-	size_t n = strlen(label);
 
-	if (!n)
-		return fault_set(f, BLX_TARGET, "a stream without a label names no image in %s",
-				 dir);
-	if (!head_name_ok(label) || (n > 4 && !strcmp(label + n - 4, ".blx")))
-		return fault_set(f, BLX_TARGET, "label '%s': no name for an image", label);
-	if (holds(j->group, label))
-		return fault_set(f, BLX_TARGET, "label '%s': twice in one group", label);
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, label) >= sizeof(path)) {
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path)) {
 		errno = ENAMETOOLONG;
-		return fault_errno(f, "%s/%s", dir, label);
+		return fault_errno(f, "%s/%s", dir, name);
 	}
 	if (!lstat(path, &st) && !S_ISREG(st.st_mode))
 		return fault_set(f, BLX_TARGET, "%s: %s, not an image", path,
 				 S_ISLNK(st.st_mode)   ? "a link"
 				 : S_ISDIR(st.st_mode) ? "a directory"
 						       : "a special file");
-	if (target_find(&j->t, path, f))
+	if (target_find(t, path, f))
 		return -1;
-	if (strcmp(j->t.path, path))
+	if (strcmp(t->path, path))
 		return fault_set(f, BLX_TARGET, "%s: a link, not an image", path);
 	return 0;
 }
 
+static int find_image(struct job *j, const char *label, struct fault *f)
+{
+	const char *dir = j->group->dir;
+
+	if (!*label)
+		return fault_set(f, BLX_TARGET, "a stream without a label names no image in %s",
+				 dir);
+	if (!head_name_ok(label))
+		return fault_set(f, BLX_TARGET, "label '%s': no name for an image", label);
+	if (of_state(label))
+		return fault_set(f, BLX_TARGET,
+				 "label '%s': no name for an image: %s ends the names of the "
+				 "directories of their states",
+				 label, SUFFIX);
+	if (holds(j->group, label))
+		return fault_set(f, BLX_TARGET, "label '%s': twice in one group", label);
+	return find_at(&j->t, dir, label, f);
+}
 static int join(struct group *g, const struct head *h, struct fault *f)
 {
 	if (g->of && (h->group_of != g->of || !token_equal(&h->group, &g->id)))
@@ -232,7 +250,9 @@ int into_head(struct job *j, struct fault *f)
 		return find_image(j, j->h->label, f) || join(j->group, j->h, f) ? -1 : 0;
 	}
 	if (j->grouped || j->h->group_of)
-		return fault_set(f, BLX_CORRUPT, "%s: a member of a group has one epoch",
+		return fault_set(f, BLX_CORRUPT,
+				 "%s: a member of a group has one epoch (give the lists to blxread "
+				 "as operands)",
 				 j->t.path);
 	if (strcmp(name_of(j->t.path), j->h->label))
 		return fault_set(f, BLX_TARGET, "%s: the label changes within a stream", j->t.path);
@@ -259,7 +279,7 @@ static void say_failed(const struct job *j, struct ack a, const struct fault *wh
 
 	a.kind = ACK_FAILED;
 	a.code = why->code;
-	snprintf(a.why, sizeof(a.why), "%.*s", (int)sizeof(a.why) - 1, why->text);
+	fault_fit(a.why, sizeof(a.why), why->text);
 	job_ack(j, &a, &ignored);
 }
 
@@ -393,12 +413,64 @@ int into(const struct options *o, struct fault *f)
 	if (bad && g.of) {
 		struct fault why = *f;
 		undo_group(&g, &why);
-		fault_set(f, why.code, "none of the group is applied: %s", why.text);
+		warn("none of the increments of the group is applied"); // a line of its own: room
 	}
 	end_group(&g);
 	stream_reader_free(in);
 	close(g.dirfd);
 	return bad;
+}
+
+// ---- --recover
+
+static int is_state(const struct dirent *e)
+{
+	return e->d_name[0] != '.' && of_state(e->d_name);
+}
+
+// A replica is what has a state; a permission alone makes none.
+static int check_one(const struct options *o, const struct group *g, char *name, struct fault *f)
+{
+	char state[NAME_MAX + sizeof("/" REPLICA_STATE)];
+	struct job j;
+
+	snprintf(state, sizeof(state), "%s/" REPLICA_STATE, name);
+	if (faccessat(g->dirfd, state, F_OK, AT_SYMLINK_NOFOLLOW) && errno == ENOENT)
+		return 0;
+	name[strlen(name) - strlen(SUFFIX)] = 0;
+	job_init(&j, o);
+	int bad = find_at(&j.t, g->dir, name, f) || job_load(&j, f) || recover_check(&j, f);
+	job_free(&j);
+	return bad ? -1 : 0;
+}
+
+// F keeps the first of the worst; all others are told at once.
+static void keep_worst(struct fault *f, const struct fault *one)
+{
+	bool worse = f->code == BLX_OK || (f->code == BLX_DIFFERS && one->code != BLX_DIFFERS);
+
+	if (!worse || f->code != BLX_OK)
+		warn("%s", worse ? f->text : one->text);
+	if (worse)
+		*f = *one;
+}
+
+static int check_all(const struct options *o, const struct group *g, struct fault *f)
+{
+	struct dirent **names;
+	struct fault one;
+	int n = scandir(g->dir, &names, is_state, alphasort);
+
+	if (n < 0)
+		return fault_errno(f, "%s: read", g->dir);
+	f->code = BLX_OK;
+	for (int i = 0; i < n; i++) {
+		if (check_one(o, g, names[i]->d_name, &one))
+			keep_worst(f, &one);
+		free(names[i]);
+	}
+	free(names);
+	return f->code == BLX_OK ? 0 : -1;
 }
 
 int into_recover(const struct options *o, struct fault *f)
@@ -407,6 +479,7 @@ int into_recover(const struct options *o, struct fault *f)
 
 	if (open_group(&g, o, f))
 		return -1;
+	int bad = check_all(o, &g, f);
 	close(g.dirfd);
-	return 0;
+	return bad;
 }

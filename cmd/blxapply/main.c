@@ -69,15 +69,19 @@ static const char *kind(const char *s)
 }
 
 // It is named in the state, for a later run that may start elsewhere.
-static const char *directory(const char *option, const char *s)
+static int resolve(const char *option, const char **dir, struct fault *f)
 {
-	char *path = realpath(s, NULL);
+	const char *given = *dir;
 
-	if (!path)
-		die_errno("%s: %s", option, s);
-	if (strchr(path, '\n'))
-		die_usage("%s: a newline in the name of the directory", option);
-	return path;
+	if (!given)
+		return 0;
+	*dir = realpath(given, NULL);
+	if (!*dir)
+		return fault_errno(f, "%s: %s", option, given);
+	if (strchr(*dir, '\n'))
+		return fault_set(f, BLX_USAGE, "%s: a newline in the name of the directory",
+				 option);
+	return 0;
 }
 
 static _Noreturn void help(void)
@@ -127,10 +131,10 @@ static void parse_options(struct options *o, int argc, char **argv)
 			o->in_place = true;
 			break;
 		case 'I':
-			o->into = directory("--into", optarg);
+			o->into = optarg;
 			break;
 		case 'S':
-			o->spool = directory("--spool", optarg);
+			o->spool = optarg;
 			break;
 		case 't':
 			o->timeout_ms = timeout(optarg);
@@ -184,15 +188,6 @@ static int read_stream(struct job *j, struct fault *f)
 	return bad;
 }
 
-static int say_incomplete(const struct job *j, struct fault *f)
-{
-	const char *what = j->r.has_floor ? "an epoch was begun in place and not finished"
-					  : "the first copy was not finished";
-
-	return fault_set(f, BLX_DIFFERS, "%s: incomplete: %s; the source's next stream goes on",
-			 j->t.path, what);
-}
-
 static int recover_now(struct job *j, struct fault *f)
 {
 	struct replica was;
@@ -203,9 +198,7 @@ static int recover_now(struct job *j, struct fault *f)
 		return fault_set(f, BLX_TARGET, "%s: no replica here", j->t.path);
 	if (job_load(j, f))
 		return -1;
-	if (j->wrong[0])
-		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
-	return replica_complete(&j->r) ? 0 : say_incomplete(j, f);
+	return recover_check(j, f);
 }
 
 static int run(struct job *j, enum blx_exit *code, struct fault *f)
@@ -231,11 +224,11 @@ static void say_failed(struct job *j, const struct fault *f)
 	struct fault ignored;
 	struct ack a;
 
-	if (j->o->status || j->o->into)
+	if (j->o->status)
 		return;
 	ack_for(&a, ACK_FAILED, j->h);
 	a.code = f->code;
-	snprintf(a.why, sizeof(a.why), "%.*s", (int)sizeof(a.why) - 1, f->text);
+	fault_fit(a.why, sizeof(a.why), f->text);
 	job_ack(j, &a, &ignored);
 }
 
@@ -249,8 +242,12 @@ int main(int argc, char **argv)
 	parse_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	job_init(&j, &o);
+	if (resolve("--into", &o.into, &f) || resolve("--spool", &o.spool, &f)) {
+		say_failed(&j, &f);
+		die_fault(&f);
+	}
 	int bad = run(&j, &code, &f);
-	if (bad)
+	if (bad && !o.into) // into() says it of each stream
 		say_failed(&j, &f);
 	stream_reader_free(j.in);
 	job_free(&j);

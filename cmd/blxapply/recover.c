@@ -204,3 +204,22 @@ int job_load(struct job *j, struct fault *f)
 		     j->t.path);
 	return lost < 0 ? -1 : 0;
 }
+
+static int say_incomplete(const struct job *j, struct fault *f)
+{
+	const char *what = j->r.has_floor ? "an epoch was begun in place and not finished"
+					  : "the first copy was not finished";
+
+	return fault_set(f, BLX_DIFFERS, "%s: incomplete: %s; the source's next stream goes on",
+			 j->t.path, what);
+}
+
+int recover_check(struct job *j, struct fault *f)
+{
+	if (!j->wrong[0] && j->has_state &&
+	    target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
+		return -1;
+	if (j->wrong[0])
+		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
+	return replica_complete(&j->r) ? 0 : say_incomplete(j, f);
+}

@@ -23,7 +23,8 @@ static bool same(const struct replica *a, const struct replica *b)
 // The state and the image, seen together: if an epoch lands in between, look again.
 static int look(struct job *j, struct fault *f)
 {
-	struct replica again;
+	struct replica again, pending;
+	struct fault ignored;
 
 	if (target_open_dir(&j->t, false, f))
 		return -1;
@@ -31,6 +32,9 @@ static int look(struct job *j, struct fault *f)
 	for (int tries = 0; got > 0 && tries < 1000; tries++) {
 		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
 			return -1;
+		j->waits.how = REPLICA_IDLE;
+		if (replica_load(j->t.dirfd, REPLICA_PENDING, &pending, &ignored) > 0)
+			j->waits = pending.intent;
 		got = replica_load(j->t.dirfd, REPLICA_STATE, &again, f);
 		if (got > 0 && same(&again, &j->r))
 			break;
@@ -90,6 +94,11 @@ static void print_text(const struct job *j)
 		printf("pending:    epoch %llu (blxapply --recover, or the next stream, finishes "
 		       "it)\n",
 		       (unsigned long long)r->intent.epoch);
+	if (j->waits.how != REPLICA_IDLE)
+		printf("pending:    epoch %llu waits for its group (blxapply --recover --into %s, "
+		       "or "
+		       "the next stream, settles it)\n",
+		       (unsigned long long)j->waits.epoch, j->t.parent);
 }
 
 static void json_pair(const char *key, const char *value)
@@ -126,6 +135,11 @@ static void print_json(const struct job *j)
 		       (unsigned long long)r->partial_epoch, text,
 		       (unsigned long long)r->partial_upto);
 	}
+	if (j->waits.how != REPLICA_IDLE) {
+		token_format(&j->waits.token, text);
+		printf("\"waits\":{\"epoch\":%llu,\"token\":\"%s\"},",
+		       (unsigned long long)j->waits.epoch, text);
+	}
 	printf("\"size\":%llu,\"complete\":%s,\"consistent\":%s}\n", (unsigned long long)r->size,
 	       replica_complete(r) && !j->wrong[0] ? "true" : "false",
 	       r->consistent ? "true" : "null");
@@ -140,8 +154,8 @@ static int print_ack(const struct job *j, struct fault *f)
 		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
 	if (j->r.intent.how != REPLICA_IDLE)
 		return fault_set(f, BLX_SYSTEM,
-				 "%s: an epoch is pending: run blxapply --recover %s", j->t.path,
-				 j->t.path);
+				 "%s: an epoch is pending; to finish it: blxapply --recover %s",
+				 j->t.path, j->t.path);
 	if (replica_complete(&j->r))
 		ack_of_floor(&a, &j->r);
 	else if (j->r.has_partial)
