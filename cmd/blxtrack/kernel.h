@@ -56,6 +56,9 @@ int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f);
 int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f);
 int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[SUMS], struct fault *f);
 
+// Which capability the last system call (errno) would have taken, for the end of its fault; "".
+const char *kernel_lacking(void);
+
 // Returns when no program run that began before the call is still going.
 int kernel_grace(const struct kernel *k, struct fault *f);
 

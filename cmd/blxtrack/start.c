@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxtrack start: say no by name to what cannot be tracked, and begin with the rest.
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -12,9 +11,9 @@
 #include <unistd.h>
 
 #include "blxtrack.h"
-#include "dm.h"
 #include "die.h"
 #include "num.h"
+#include "quiesce.h"
 
 struct options {
 	uint32_t block; // 0: not given
@@ -22,7 +21,6 @@ struct options {
 	const char *label; // NULL: not given
 };
 
-enum { QUIET_S = 60, QUIET_NS = 1000000, QUIET_TRIES = QUIET_S * 1000 };
 enum { BLOCK_DEFAULT = 4096, BLOCK_MIN = 512, BLOCK_MAX = 1 << 20 };
 
 static void usage(FILE *to)
@@ -253,67 +251,6 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 	return bad;
 }
 
-static int writes_in_flight(const struct blkdev *d, uint64_t *writes, struct fault *f)
-{
-	char text[64], *rest = text, *word;
-
-	if (blkdev_attr(d, "inflight", text, sizeof(text)))
-		return fault_errno(f, "%s: inflight", d->disk_name);
-	strtok_r(rest, " ", &rest);
-	word = strtok_r(rest, " ", &rest);
-	if (!word || num_u64(word, writes))
-		return fault_set(f, BLX_SYSTEM, "%s: inflight: not two numbers", d->disk_name);
-	return 0;
-}
-
-static int wait_idle(const struct blkdev *d, struct fault *f)
-{
-	uint64_t writes = 1;
-
-	for (int i = 0; i < QUIET_TRIES; i++) {
-		if (writes_in_flight(d, &writes, f))
-			return -1;
-		if (!writes)
-			return 0;
-		nanosleep(&(struct timespec){0, QUIET_NS}, NULL);
-	}
-	return fault_set(
-		f, BLX_BUSY,
-		"%s: writes were in flight for all of %d s, and such cannot be tracked from "
-		"the middle: start it when it is quieter",
-		d->name, QUIET_S);
-}
-
-// Writing what is there makes md wait for all of its writes, those too that stand before a barrier
-// and are not counted as in flight. (Some levels have nothing to wait for.)
-static void drain_md(const struct blkdev *d)
-{
-	char path[128], low[32];
-
-	if (blkdev_attr(d, "md/suspend_lo", low, sizeof(low)))
-		return;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/md/suspend_lo", d->disk_major,
-		 d->disk_minor);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	ssize_t ignored = write(fd, low, strlen(low)); // then what is counted has to do
-	(void)ignored;
-	close(fd);
-}
-
-// A bio that was queued before the programs looked is never marked: tracking holds from the moment
-// on when such a one has landed. Device-mapper does not count what waits in its targets (dm-crypt),
-// so that it is suspended for a moment; the others count from the beginning. (brd and pmem count
-// none; they write while their submitter waits, long before the first sums are taken.)
-static int drain_writes(const struct blkdev *d, struct fault *f)
-{
-	if (has(d, "dm"))
-		return dm_drain(d->disk_major, d->disk_minor, QUIET_S, f);
-	drain_md(d);
-	return wait_idle(d, f);
-}
-
 static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 {
 	uint64_t blocks = tracked_blocks(t);
@@ -329,8 +266,7 @@ static int activate(struct kernel *k, struct tracked *t, struct fault *f)
 	s->passthrough = passthrough_of(&t->dev);
 	s->command = kernel_command_at(s->passthrough);
 	s->way = t->way;
-	return kernel_slot_link(k, disk, t->slot, f) ||
-			       (t->way == WAY_BIO && drain_writes(&t->dev, f))
+	return kernel_slot_link(k, disk, t->slot, f) || (t->way == WAY_BIO && quiesce(&t->dev, f))
 		       ? -1
 		       : 0;
 }

@@ -83,7 +83,8 @@ static void test_files(void)
 		return;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY);
 	ok(replica_load(fd, REPLICA_STATE, &again, &f) == 0, "no state in an empty directory");
-	ok(!replica_save(fd, REPLICA_STATE, &r, &f) && replica_load(fd, REPLICA_STATE, &again, &f) == 1 &&
+	ok(!replica_save(fd, REPLICA_STATE, &r, &f) &&
+		   replica_load(fd, REPLICA_STATE, &again, &f) == 1 &&
 		   !memcmp(&r, &again, sizeof(r)),
 	   "saved and loaded");
 	unlinkat(fd, "state", 0);
