@@ -925,3 +925,14 @@ R
   run -0 cat "$BATS_TEST_TMPDIR/lists/${DEV##*/}.extents"
   has "# end: 0 0"
 }
+
+@test "a label outlives a new lineage" {
+  loop_new 8M
+  track "$DEV" --label volume
+  truncate -s 4M "$FILE"
+  losetup -c "$DEV"
+  run -6 blxtrack drain "$DEV"
+  run -0 blxtrack start "$DEV"
+  run -0 blxtrack status --json "$DEV"
+  has '"label":"volume"'
+}

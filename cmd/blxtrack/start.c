@@ -290,21 +290,23 @@ static void label_for(const struct blkdev *d, const char *wanted, char label[HEA
 	memcpy(label, name, sizeof(name));
 }
 
-// A new lineage. T holds the epoch counter of an earlier one, or zero, and its directory if it has
-// one.
+// A new lineage. T holds the epoch counter and the label of an earlier one, or zero, and its
+// directory if it has one.
 static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 		 const struct options *o, struct fault *f)
 {
 	uint64_t epoch = t->epoch;
 	uint32_t disk = kernel_dev(d->disk_major, d->disk_minor);
+	char label[sizeof(t->label)];
 
+	memcpy(label, t->label, sizeof(label));
 	tracked_close(t);
 	*t = (struct tracked){.dirfd = -1, .dev = *d, .epoch = epoch, .starting = true};
 	t->block = o->block ? o->block : BLOCK_DEFAULT;
 	t->ignore_passthrough = o->ignore_passthrough;
 	t->started = time(NULL);
 	t->way = way_of(d);
-	label_for(d, o->label, t->label);
+	label_for(d, o->label ? o->label : label[0] ? label : NULL, t->label);
 	if (uuid_make(&t->lineage))
 		return fault_errno(f, "%s: make a lineage", d->name);
 	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", d->name,
