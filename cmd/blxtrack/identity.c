@@ -70,18 +70,14 @@ static struct dm_ioctl *read_content_table(const struct blkdev *d, struct fault 
 // A sum of the first LINES targets of the table (0: of all), without the length of the last of
 // them: "table LINES LENGTH SUM". The paths below a multipath target come and go, its content
 // stays.
-static int table_of(const struct blkdev *d, uint32_t lines, char *buf, size_t n, struct fault *f)
+static void sum_table(const struct dm_ioctl *io, uint32_t lines, char *buf, size_t n)
 {
-	struct dm_ioctl *io = read_content_table(d, f);
-
-	if (!io)
-		return -1;
 	uint32_t at = io->data_start, all = io->target_count;
 	uint64_t sum = 0xcbf29ce484222325, length = 0;
 	if (!lines || lines > all)
 		lines = all;
 	for (uint32_t i = 0; i < lines; i++) {
-		const struct dm_target_spec *t = (void *)((char *)io + at);
+		const struct dm_target_spec *t = (const void *)((const char *)io + at);
 		const char *params = (const char *)(t + 1);
 		length = t->length;
 		sum = mix(sum, &t->sector_start, sizeof(t->sector_start));
@@ -92,8 +88,17 @@ static int table_of(const struct blkdev *d, uint32_t lines, char *buf, size_t n,
 			sum = mix(sum, params, strlen(params));
 		at = io->data_start + t->next;
 	}
-	free(io);
 	snprintf(buf, n, "table %" PRIu32 " %" PRIu64 " %016" PRIx64, lines, length, sum);
+}
+
+static int table_of(const struct blkdev *d, uint32_t lines, char *buf, size_t n, struct fault *f)
+{
+	struct dm_ioctl *io = read_content_table(d, f);
+
+	if (!io)
+		return -1;
+	sum_table(io, lines, buf, n);
+	free(io);
 	return 0;
 }
 
@@ -106,14 +111,13 @@ static uint32_t table_lines(const char *backing)
 }
 
 // A table may only grow, at its end.
-static bool same_backing(const struct tracked *t, const char *now, uint64_t size)
+static bool same_backing(const struct tracked *t, const char *now, bool grown)
 {
 	uint64_t length, was, sum, sum_was;
 
 	if (!strcmp(now, t->backing))
 		return true;
-	return size > t->dev.size &&
-	       sscanf(now, "table %*u %" SCNu64 " %" SCNx64, &length, &sum) == 2 &&
+	return grown && sscanf(now, "table %*u %" SCNu64 " %" SCNx64, &length, &sum) == 2 &&
 	       sscanf(t->backing, "table %*u %" SCNu64 " %" SCNx64, &was, &sum_was) == 2 &&
 	       length >= was && sum == sum_was && table_lines(now) == table_lines(t->backing);
 }
@@ -169,7 +173,7 @@ int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f)
 				    t->dev.size);
 	if (backing_now(t, &d, backing, sizeof(backing), f))
 		return -1;
-	if (!same_backing(t, backing, d.size))
+	if (!same_backing(t, backing, d.size > t->dev.size))
 		return tracked_lose(t, f, "its %s changed (%s, was %s)",
 				    table_lines(t->backing) ? "device-mapper table" : "backing",
 				    backing, t->backing);
@@ -179,13 +183,20 @@ int identify_again(struct tracked *t, uint64_t *new_size, struct fault *f)
 
 int identity_grown(struct tracked *t, struct fault *f)
 {
-	char backing[sizeof(t->backing)];
+	char old[sizeof(t->backing)], whole[sizeof(t->backing)];
 
-	// a table that changed again since it was looked at is found out by the next look
 	if (!table_lines(t->backing))
 		return 0;
-	if (backing_of(&t->dev, backing, sizeof(backing), f))
+	struct dm_ioctl *io = read_content_table(&t->dev, f);
+	if (!io)
 		return -1;
-	memcpy(t->backing, backing, sizeof(backing));
+	// both of one look: it may have been exchanged since the last
+	sum_table(io, table_lines(t->backing), old, sizeof(old));
+	sum_table(io, 0, whole, sizeof(whole));
+	free(io);
+	if (!same_backing(t, old, true))
+		return tracked_lose(t, f, "its device-mapper table changed (%s, was %s)", old,
+				    t->backing);
+	memcpy(t->backing, whole, sizeof(whole));
 	return 0;
 }

@@ -282,6 +282,7 @@ int kernel_load(enum way way, struct fault *f)
 		return -1;
 	setrlimit(RLIMIT_MEMLOCK,
 		  &all); // before 5.11 maps were charged to it; later kernels do not care
+	libbpf_said[0] = 0;
 	libbpf_set_print(keep_words);
 	if (check_kernel(f))
 		return -1;

@@ -323,7 +323,8 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 	for (kernel_programs(t->way, &p, &end); p < end; p++)
 		if (prove_program(t, p, &h.ids, &now, f))
 			return -1;
-	if (h.ids.link[SWAP_TABLE] && prove_program(t, SWAP_TABLE, &h.ids, &now, f))
+	if (t->way == WAY_BIO && h.ids.link[SWAP_TABLE] && !strncmp(t->backing, "table ", 6) &&
+	    prove_program(t, SWAP_TABLE, &h.ids, &now, f))
 		return -1;
 	if (sample_events(k, t->way, lo, hi, f))
 		return -1;
