@@ -61,7 +61,7 @@ $(BUILD)/%.o: %.c
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/; s/ppc64le/powerpc/; s/riscv64/riscv/; s/s390x/s390/')
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h)
 	@mkdir -p $(@D)
-	$(CLANG) -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell $(CC) -dumpmachine) -c -o $@ $<
+	$(CLANG) -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Ibpf -I/usr/include/$(shell $(CC) -dumpmachine | sed "s/-\(pc\|unknown\)-/-/") -c -o $@ $<
 
 $(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	{ echo '// NOLINTBEGIN: generated'; $(BPFTOOL) gen skeleton $< name $*_bpf && echo '// NOLINTEND'; } > $@
