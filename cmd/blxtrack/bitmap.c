@@ -26,13 +26,12 @@ static int new_words(uint64_t n, struct fault *f)
 	return fd;
 }
 
-// Updating an array of maps returns only when no program can hold the old entry
-// (kernel/bpf/syscall.c, maybe_wait_bpf_programs): synchronize_rcu(), also where membarrier(2)
-// would do nothing or refuse.
-int kernel_grace(const struct kernel *k, struct fault *f)
+// Put N empty words behind the outer map, in place of what is there. Updating an array of maps
+// returns only when no program can hold the old entry (kernel/bpf/syscall.c,
+// maybe_wait_bpf_programs): synchronize_rcu(), also where membarrier(2) would do nothing or refuse.
+static int replace_words(const struct kernel *k, uint32_t key, uint64_t n, struct fault *f)
 {
-	uint32_t key = BITMAP_GRACE;
-	int fd = new_words(1, f);
+	int fd = new_words(n, f);
 
 	if (fd < 0)
 		return -1;
@@ -41,6 +40,11 @@ int kernel_grace(const struct kernel *k, struct fault *f)
 		fault_errno(f, "map bitmaps: update");
 	close(fd);
 	return bad ? -1 : 0;
+}
+
+int kernel_grace(const struct kernel *k, struct fault *f)
+{
+	return replace_words(k, BITMAP_GRACE, 1, f);
 }
 
 static uint64_t words_for(uint64_t bits)
@@ -58,21 +62,12 @@ uint64_t kernel_bitmap_bytes(uint64_t blocks)
 int kernel_bitmap_create(const struct kernel *k, uint32_t slot, uint32_t parity, uint64_t blocks,
 			 struct fault *f)
 {
-	uint64_t n[2] = {words_for(blocks), words_for(words_for(blocks))};
+	uint64_t words = words_for(blocks);
 
-	for (uint32_t level = 0; level < 2; level++) {
-		uint32_t key = BITMAP_INDEX(slot, parity, level);
-		int fd = new_words(n[level], f);
-		if (fd < 0)
-			return -1;
-		int bad = bpf_map_update_elem(k->bitmaps, &key, &fd, BPF_ANY);
-		if (bad)
-			fault_errno(f, "map bitmaps: update");
-		close(fd);
-		if (bad)
-			return -1;
-	}
-	return 0;
+	return replace_words(k, BITMAP_INDEX(slot, parity, 0), words, f) ||
+			       replace_words(k, BITMAP_INDEX(slot, parity, 1), words_for(words), f)
+		       ? -1
+		       : 0;
 }
 
 int kernel_bitmap_remove(const struct kernel *k, uint32_t slot, struct fault *f)
