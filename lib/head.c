@@ -19,13 +19,16 @@ enum kind {
 	BASE,
 	PARTIAL,
 	RESYNC,
+	SINCE,
 	EPOCH,
 	CHAIN,
 	GROUP,
 	TIME
 };
 
-enum { ANY = 1, MUST = 2 }; // ANY: an anonymous header may have it too; MUST: a tracked one has it
+// ANY: an anonymous header may have it too; MUST: a tracked one has it; OTHER: a tracked one must
+// not.
+enum { ANY = 1, MUST = 2, OTHER = 4 };
 
 enum { LINE = 4096, MAJOR_MAX = 4095, MINOR_MAX = 1048575 }; // dev_t of the kernel: 12 and 20 bits
 
@@ -49,7 +52,8 @@ static const struct field {
 	{"cursor", U64, offsetof(struct head, cursor), MUST},
 	{"partial", PARTIAL, 0, 0},
 	{"limit", U64, offsetof(struct head, limit), 0},
-	{"resync", RESYNC, 0, 0},
+	{"resync", RESYNC, 0, ANY},
+	{"since", SINCE, 0, ANY | OTHER},
 	{"epoch", EPOCH, 0, MUST},
 	{"chain", CHAIN, 0, MUST},
 	{"group", GROUP, 0, 0},
@@ -165,6 +169,30 @@ static int parse_group(char *value, struct head *h)
 		       : 0;
 }
 
+// `UUID TOKEN`
+static int parse_resync(char *value, struct head *h)
+{
+	char *token;
+
+	h->resync = true;
+	return cut(value, ' ', &token) || uuid_parse(value, &h->replica) ||
+			       token_parse(token, &h->held)
+		       ? -1
+		       : 0;
+}
+
+// `UUID EPOCH`
+static int parse_since(char *value, struct head *h)
+{
+	char *epoch;
+
+	h->has_since = true;
+	return cut(value, ' ', &epoch) || uuid_parse(value, &h->since) ||
+			       num_u64(epoch, &h->since_epoch)
+		       ? -1
+		       : 0;
+}
+
 static int parse_chain(const char *value, struct head *h)
 {
 	struct token t;
@@ -194,8 +222,9 @@ static int parse_value(const struct field *d, char *value, struct head *h)
 	case PARTIAL:
 		return parse_partial(value, h);
 	case RESYNC:
-		h->resync = true;
-		return strcmp(value, "yes") ? -1 : 0;
+		return parse_resync(value, h);
+	case SINCE:
+		return parse_since(value, h);
 	case EPOCH:
 		return parse_position(value, &h->epoch, &h->token);
 	case CHAIN:
@@ -284,6 +313,9 @@ static int check_keys(const struct head *h, struct fault *f)
 		if (seen && h->anonymous && !(fields[i].flags & ANY))
 			return fault_set(f, BLX_CORRUPT, "header: '%s' without 'lineage'",
 					 fields[i].key);
+		if (seen && !h->anonymous && fields[i].flags & OTHER)
+			return fault_set(f, BLX_CORRUPT, "header: '%s' with 'lineage'",
+					 fields[i].key);
 	}
 	return 0;
 }
@@ -345,8 +377,8 @@ int head_check(const struct head *h, struct fault *f)
 	if (h->group_of > HEAD_GROUP_MAX || h->group_at > h->group_of ||
 	    (h->group_of && !h->group_at))
 		return refuse(f, "bad group");
-	if (h->resync && !h->has_base)
-		return refuse(f, "a resync without a base");
+	if (h->resync && (!h->has_base || !token_equal(&h->held, &h->base)))
+		return refuse(f, "a resync whose base is not what the replica held");
 	return check_chain(h, f);
 }
 
@@ -404,7 +436,7 @@ static void put_number(FILE *to, const struct field *d, uint64_t v, const struct
 static void put_field(FILE *to, const struct field *d, const struct head *h)
 {
 	const void *at = (const char *)h + d->at;
-	char text[UUID_TEXT]; // the longest
+	char text[UUID_TEXT], token[TOKEN_TEXT];
 
 	switch (d->kind) {
 	case UUID:
@@ -441,8 +473,17 @@ static void put_field(FILE *to, const struct field *d, const struct head *h)
 		}
 		break;
 	case RESYNC:
-		if (h->resync)
-			fprintf(to, "# resync: yes\n");
+		if (!h->resync)
+			break;
+		uuid_format(&h->replica, text);
+		token_format(&h->held, token);
+		fprintf(to, "# %s: %s %s\n", d->key, text, token);
+		break;
+	case SINCE:
+		if (!h->has_since || !h->anonymous)
+			break;
+		uuid_format(&h->since, text);
+		fprintf(to, "# %s: %s %llu\n", d->key, text, (unsigned long long)h->since_epoch);
 		break;
 	case EPOCH:
 		put_position(to, d->key, h->epoch, &h->token);

@@ -26,9 +26,19 @@ struct head {
 	// A name for people and for file names on the other side; "" if none.
 	char label[HEAD_NAME_MAX + 1];
 
-	// An anonymous header (no lineage) ends here: a hand-made list, an image. A replica does
-	// not take its stream.
+	// The list came from a comparison with a replica: which one, and the token that all of it
+	// was at. In a tracked header that token is the base.
+	bool resync;
+	struct token replica, held;
+
+	// An anonymous header (no lineage) ends here: a hand-made list, an image, a comparison. A
+	// replica does not take its stream.
 	bool anonymous;
+	// Anonymous only: before the first byte was looked at, the device was being tracked under
+	// this lineage, and its newest epoch was this one.
+	bool has_since;
+	struct token since;
+	uint64_t since_epoch;
 
 	struct token lineage;
 	uint32_t major, minor;          // the device that is tracked, as the source numbers it
@@ -55,7 +65,6 @@ struct head {
 
 	// The list says nothing about offsets from here on (--max); == size: the list is whole.
 	uint64_t limit;
-	bool resync; // base is the token that the replica held when it was digested; a resync list
 
 	// Every token from the base (first, if there is one) to this epoch's (last), ascending.
 	struct token *chain; // malloc'ed, owned by the head

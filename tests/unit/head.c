@@ -19,6 +19,7 @@
 #define CURSOR "# cursor: 1048576\n"
 #define EPOCH "# epoch: 13 " T3 "\n"
 #define CHAIN "# chain: " T1 "\n# chain: " T2 "\n# chain: " T3 "\n"
+#define REPLICA "01234567-89ab-4cde-8f01-23456789abcd"
 #define WHOLE FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER BASE CURSOR EPOCH CHAIN
 
 static void takes(const char *text, const char *what)
@@ -122,12 +123,40 @@ static void lines_refused(void)
 	refuses(FIRST SIZE "# time: 2026-01-02 03:04:05\n", "bad value");
 	refuses(FIRST SIZE "# time: 2026-01-02T03:04:05+01:00\n", "bad value");
 	refuses(WHOLE "# partial: 12 " T2 "\n", "bad value");
-	refuses(WHOLE "# resync: no\n", "bad value");
+	refuses(WHOLE "# resync: yes\n", "bad value");
+	refuses(WHOLE "# resync: " REPLICA "\n", "bad value");
+	refuses(FIRST SIZE "# since: " REPLICA "\n", "bad value");
 	refuses(WHOLE "# name: a b\n", "bad value");
 	refuses(WHOLE "# serial:  x\n", "bad value");
 	refuses(FIRST LINEAGE "# device: 7\n", "bad value");
 	refuses(FIRST LINEAGE "# device: 4096:1\n", "bad value");
 	refuses(FIRST LINEAGE "# device: 7:1048576\n", "bad value");
+}
+
+static void back_again(const char *text, const char *what)
+{
+	struct head h, copy;
+	struct fault f = {.text = ""};
+	size_t n = 0;
+
+	head_init(&h);
+	ok(head_parse(&h, text, strlen(text), &f) == 0, "taken: %s (%s)", what, f.text);
+	ok(!head_copy(&copy, &h), "copied");
+	char *back = head_format(&copy, &n);
+	ok(back && !strcmp(back, text), "formatted to the same bytes: %s", back ? back : "");
+	free(back);
+	head_free(&copy);
+	head_free(&h);
+}
+
+static void comparisons(void)
+{
+	back_again(FIRST SIZE "# resync: " REPLICA " " T1 "\n# since: " REPLICA " 4\n",
+		   "a comparison with a replica, of a tracked device");
+	back_again(FIRST SIZE "# since: " REPLICA " 0\n", "a tracked device's own list");
+	back_again(FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER BASE CURSOR "# resync: " REPLICA " " T1
+									"\n" EPOCH CHAIN,
+		   "a resync list");
 }
 
 static void heads_refused(void)
@@ -165,8 +194,10 @@ static void heads_refused(void)
 	refuses(FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER "# base: 14 " T1 "\n" CURSOR EPOCH CHAIN,
 		"later than");
 	refuses(FIRST LINEAGE DEVICE SIZE BLOCK CONSUMER
-		"# base: none\n# cursor: 0\n# resync: yes\n" EPOCH CHAIN,
-		"a resync without a base");
+		"# base: none\n# cursor: 0\n# resync: " REPLICA " " T1 "\n" EPOCH CHAIN,
+		"a resync whose base is not what the replica held");
+	refuses(WHOLE "# resync: " REPLICA " " T2 "\n", "a resync whose base is not");
+	refuses(WHOLE "# since: " REPLICA " 4\n", "'since' with 'lineage'");
 }
 
 static void long_chain(void)
@@ -221,6 +252,7 @@ int main(void)
 	groups();
 	lines_refused();
 	heads_refused();
+	comparisons();
 	long_chain();
 	names();
 	head_init(&h);
