@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// blxapply's parts: target (where it goes, its state directory, its lock), sink (bytes), ways (how
-// an epoch gets in), receive, restore, recover, status. All return 0, or -1 with the fault; only
+// blxapply's parts: target (new images, permissions), guard, sink (bytes), ways (how an epoch gets
+// in), receive, restore, recover, status. All return 0, or -1 with the fault; only
 // main exits.
 #ifndef BLXAPPLY_H
 #define BLXAPPLY_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "accept.h"
 #include "ack.h"
-#include "blkdev.h"
 #include "fault.h"
 #include "head.h"
 #include "progress.h"
 #include "replica.h"
 #include "stream.h"
+#include "target.h"
 
 struct options {
 	bool ack, in_place, status, json, recover, restore, progress;
@@ -27,45 +26,16 @@ struct options {
 	const char *target; // NULL with into
 };
 
-// ---- where it goes
+// ---- where it goes: lib/target, and what only a program that writes to it needs
 
-struct target {
-	char path[PATH_MAX];   // links resolved
-	char parent[PATH_MAX]; // directory of an image
-	char dir[PATH_MAX];    // state directory: IMAGE.blx, or by stable id below /var/lib/blx
-	bool block, exists;
-	bool made, made_parent; // the state directory (and its parent) by this run
-	struct blkdev dev;      // block only
-	int fd, dirfd, lockfd;  // -1: not open
-};
-
-// Look, touch nothing.
-int target_find(struct target *t, const char *name, struct fault *f);
-// Open the state directory (MAKE: and make it if need be); dirfd stays -1 if there is none.
-int target_open_dir(struct target *t, bool make, struct fault *f);
 // Refuse what is read-only (BLX_SYSTEM); STATE: a state directory is needed, too. Changes nothing.
 int target_writable(const struct target *t, bool state, struct fault *f);
 // Refuse (BLX_TARGET) the device that the stream was read from, or one that overlaps it.
 int target_not_source(const struct target *t, const struct head *h, struct fault *f);
-// Make the state directory and hold its lock until target_close(); BLX_BUSY if another holds it.
-int target_lock(struct target *t, struct fault *f);
-// Open what exists for writing; refuse (BLX_TARGET) what is mounted, attached or locked. Sets fd
-// and exists.
-int target_open(struct target *t, struct fault *f);
 // A new image of SIZE bytes under a name of its own in the state directory; it gets its name from
 // target_publish(), after the state that knows its inode is durable.
 int target_create(struct target *t, uint64_t size, struct fault *f);
 int target_publish(struct target *t, struct fault *f);
-// Let go of everything; a state directory that this run made and left empty is removed.
-void target_close(struct target *t);
-// Is the image in use by a loop device? The fault says which.
-int target_in_use(const struct target *t, int fd, struct fault *f);
-
-// What it looks like now (block: makes others' dirty pages count first if it is open).
-int target_stamp(const struct target *t, struct replica_image *m, struct fault *f);
-// Why the image is not what the state says, in WHY; "" if all is well. R NULL is well.
-int target_compare(const struct target *t, const struct replica *r, char *why, size_t n,
-		   struct fault *f);
 
 // Permissions given once.
 int target_allow(struct target *t, const char *kind, struct fault *f);

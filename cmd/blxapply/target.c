@@ -1,234 +1,41 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Where a stream goes: the image or device, the directory of its state, its lock, and the
-// permissions given on it.
-#include <ctype.h>
+// What only a program that writes does with a target: a new image, and permissions given once.
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "apply.h"
 #include "file.h"
 
-enum { ID_MAX = 240 };
+// ---- a new image
 
-// A loop device goes by its file: the end of its path, its inode, and where in the file it begins.
-static bool loop_id(const struct blkdev *d, char *id)
+int target_create(struct target *t, uint64_t size, struct fault *f)
 {
-	char file[PATH_MAX], offset[32];
-	struct stat st;
-
-	if (blkdev_attr(d, "loop/backing_file", file, sizeof(file)) || stat(file, &st) ||
-	    blkdev_attr(d, "loop/offset", offset, sizeof(offset)))
-		return false;
-	size_t n = strlen(file);
-	snprintf(id, ID_MAX, "loop-%s-%llu-%s", file + (n > 120 ? n - 120 : 0),
-		 (unsigned long long)st.st_ino, offset);
-	return true;
-}
-
-static void serial_id(const struct blkdev *d, char *id)
-{
-	char model[64];
-
-	if (blkdev_attr(d, "device/model", model, sizeof(model)))
-		model[0] = 0;
-	snprintf(id, ID_MAX, "serial-%s%s%s", model, model[0] ? "-" : "", d->serial);
-}
-
-// A name for the disk that outlives reboots and renumbering, where it has one.
-static void disk_id(const struct blkdev *d, char *id)
-{
-	static const char *const attr[] = {"dm/uuid", "md/uuid", "wwid", "device/wwid"};
-	char value[160];
-
-	for (size_t i = 0; i < sizeof(attr) / sizeof(*attr); i++)
-		if (!blkdev_attr(d, attr[i], value, sizeof(value)) && value[0]) {
-			snprintf(id, ID_MAX, "%s-%s", strrchr(attr[i], '/') ? attr[i] : "nvme",
-				 value);
-			return;
-		}
-	if (d->serial[0])
-		serial_id(d, id);
-	else if (!loop_id(d, id))
-		snprintf(id, ID_MAX, "number-%u:%u-%llu", d->disk_major, d->disk_minor,
-			 (unsigned long long)d->diskseq);
-}
-
-static void stable_id(const struct blkdev *d, char *id)
-{
-	disk_id(d, id);
-	size_t n = strlen(id);
-	if (d->partition)
-		snprintf(id + n, ID_MAX - n, "-from-%llu", (unsigned long long)d->start);
-	for (char *c = id; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("._:-", *c))
-			*c = '_';
-}
-
-static int too_long(const char *name, struct fault *f)
-{
-	errno = ENAMETOOLONG;
-	return fault_errno(f, "%s", name);
-}
-
-static int find_device(struct target *t, struct fault *f)
-{
-	const char *root = getenv("BLX_STATE_DIR");
-	char id[ID_MAX];
-
-	t->block = true;
-	if (blkdev_identify(t->path, &t->dev, f))
-		return -1;
-	stable_id(&t->dev, id);
-	int n = snprintf(t->parent, sizeof(t->parent), "%s", root && *root ? root : "/var/lib/blx");
-	if (n < 0 || n + sizeof(id) + 2 > sizeof(t->dir))
-		return too_long(t->path, f);
-	strcpy(t->dir, t->parent);
-	strcat(strcat(t->dir, "/"), id);
+	unlinkat(t->dirfd, "new", 0);
+	t->fd = openat(t->dirfd, "new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (t->fd < 0)
+		return fault_errno(f, "%s/new: create", t->dir);
+	if (ftruncate(t->fd, (off_t)size) || fsync(t->fd) || fsync(t->dirfd))
+		return fault_errno(f, "%s/new: set the size to %llu", t->dir,
+				   (unsigned long long)size);
 	return 0;
 }
 
-static int find_image(struct target *t, struct fault *f)
+int target_publish(struct target *t, struct fault *f)
 {
-	if (strlen(t->path) + sizeof(".blx") > sizeof(t->dir))
-		return too_long(t->path, f);
-	strcpy(t->parent, t->path);
-	dirname(t->parent);
-	strcpy(t->dir, t->path);
-	strcat(t->dir, ".blx");
-	return 0;
-}
+	int bad = renameat2(t->dirfd, "new", AT_FDCWD, t->path, RENAME_NOREPLACE);
 
-// A name that does not exist yet, in a directory that does.
-static int find_new(struct target *t, const char *name, struct fault *f)
-{
-	char dir[PATH_MAX], base[PATH_MAX];
-	struct stat st;
-
-	if (!lstat(name, &st))
-		return fault_set(f, BLX_TARGET, "%s: a link to nothing", name);
-	if (errno != ENOENT)
-		return fault_errno(f, "%s", name);
-	strcpy(dir, name);
-	strcpy(base, name);
-	if (!*name || name[strlen(name) - 1] == '/')
-		return fault_errno(f, "%s", name);
-	if (!realpath(dirname(dir), t->parent))
-		return fault_errno(f, "%s", name);
-	int n = snprintf(t->path, sizeof(t->path), "%s/%s", strcmp(t->parent, "/") ? t->parent : "",
-			 basename(base));
-	if (n < 0 || (size_t)n >= sizeof(t->path))
-		return too_long(name, f);
-	return find_image(t, f);
-}
-
-int target_find(struct target *t, const char *name, struct fault *f)
-{
-	struct stat st;
-
-	t->fd = t->dirfd = t->lockfd = -1;
-	if (strlen(name) >= PATH_MAX - 8 || strchr(name, '\n'))
-		return fault_set(f, BLX_USAGE,
-				 "the name of the target is too long or has a newline");
-	if (!realpath(name, t->path))
-		return errno == ENOENT ? find_new(t, name, f) : fault_errno(f, "%s", name);
-	if (stat(t->path, &st))
-		return fault_errno(f, "%s: stat", t->path);
+	if (bad &&
+	    errno == EINVAL) // a file system that cannot promise it; target_open() saw no image
+		bad = renameat(t->dirfd, "new", AT_FDCWD, t->path);
+	if (bad || fsync(t->dirfd) || file_sync_dir(t->parent))
+		return fault_errno(f, "%s: create", t->path);
 	t->exists = true;
-	if (S_ISBLK(st.st_mode))
-		return find_device(t, f);
-	if (S_ISREG(st.st_mode))
-		return find_image(t, f);
-	return fault_set(f, BLX_TARGET, "%s: %s, not an image or a block device", t->path,
-			 S_ISDIR(st.st_mode) ? "a directory" : "a special file");
-}
-
-static int make_dir(const char *path, const char *parent, bool *made, struct fault *f)
-{
-	if (mkdir(path, 0700))
-		return errno == EEXIST ? 0 : fault_errno(f, "%s: mkdir", path);
-	*made = true;
-	if (file_sync_dir(parent))
-		return fault_errno(f, "%s: fsync", parent);
 	return 0;
-}
-
-int target_open_dir(struct target *t, bool make, struct fault *f)
-{
-	if (make && t->block && make_dir(t->parent, "/", &t->made_parent, f))
-		return -1;
-	if (make && make_dir(t->dir, t->parent, &t->made, f))
-		return -1;
-	t->dirfd = open(t->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (t->dirfd < 0 && (make || errno != ENOENT))
-		return fault_errno(f, "%s", t->dir);
-	return 0;
-}
-
-// 1: held; 0: the file was removed by its last holder between open and lock, try again.
-static int try_lock(struct target *t, struct fault *f)
-{
-	struct stat st;
-
-	t->lockfd = openat(t->dirfd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (t->lockfd < 0)
-		return errno == ENOENT ? 0 : fault_errno(f, "%s/lock", t->dir);
-	if (flock(t->lockfd, LOCK_EX | LOCK_NB)) {
-		if (errno == EWOULDBLOCK)
-			fault_set(f, BLX_BUSY, "%s: busy: another blxapply is at work on it",
-				  t->path);
-		else
-			fault_errno(f, "%s/lock: flock", t->dir);
-		close(t->lockfd);
-		t->lockfd = -1;
-		return -1;
-	}
-	if (!fstat(t->lockfd, &st) && st.st_nlink)
-		return 1;
-	close(t->lockfd);
-	t->lockfd = -1;
-	return 0;
-}
-
-int target_lock(struct target *t, struct fault *f)
-{
-	for (int held = 0; !held;) {
-		if (t->dirfd >= 0)
-			close(t->dirfd);
-		if (target_open_dir(t, true, f))
-			return -1;
-		held = try_lock(t, f);
-		if (held < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static bool holds(int dirfd, const char *name)
-{
-	return !faccessat(dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW);
-}
-
-void target_close(struct target *t)
-{
-	if (t->made && t->lockfd >= 0 && !holds(t->dirfd, "state") && !holds(t->dirfd, "allow")) {
-		unlinkat(t->dirfd, "new", 0);
-		unlinkat(t->dirfd, "lock", 0);
-		if (!rmdir(t->dir) && t->made_parent)
-			rmdir(t->parent);
-	}
-	int *fds[] = {&t->fd, &t->lockfd, &t->dirfd};
-	for (size_t i = 0; i < 3; i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
-	}
 }
 
 // ---- permissions

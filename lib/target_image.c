@@ -13,9 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "apply.h"
-#include "file.h"
 #include "num.h"
+#include "target.h"
 
 // ---- in use
 
@@ -105,33 +104,6 @@ int target_open(struct target *t, struct fault *f)
 	if (t->fd < 0)
 		return errno == ENOENT ? 0 : fault_errno(f, "%s: open", t->path);
 	return target_in_use(t, t->fd, f) || lock_image(t, t->fd, f) ? -1 : 0;
-}
-
-// ---- a new one
-
-int target_create(struct target *t, uint64_t size, struct fault *f)
-{
-	unlinkat(t->dirfd, "new", 0);
-	t->fd = openat(t->dirfd, "new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (t->fd < 0)
-		return fault_errno(f, "%s/new: create", t->dir);
-	if (ftruncate(t->fd, (off_t)size) || fsync(t->fd) || fsync(t->dirfd))
-		return fault_errno(f, "%s/new: set the size to %llu", t->dir,
-				   (unsigned long long)size);
-	return 0;
-}
-
-int target_publish(struct target *t, struct fault *f)
-{
-	int bad = renameat2(t->dirfd, "new", AT_FDCWD, t->path, RENAME_NOREPLACE);
-
-	if (bad &&
-	    errno == EINVAL) // a file system that cannot promise it; target_open() saw no image
-		bad = renameat(t->dirfd, "new", AT_FDCWD, t->path);
-	if (bad || fsync(t->dirfd) || file_sync_dir(t->parent))
-		return fault_errno(f, "%s: create", t->path);
-	t->exists = true;
-	return 0;
 }
 
 // ---- what it looks like
