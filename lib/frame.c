@@ -47,6 +47,15 @@ uint64_t frame_check(const uint8_t b[FRAME_HEADER], const void *payload, size_t 
 	return XXH3_64bits_digest(&s);
 }
 
+void frame_count(struct stream_counts *c, enum frame_type type, uint64_t length)
+{
+	c->frames++;
+	if (type == FRAME_DATA)
+		c->data += length;
+	else if (type == FRAME_ZERO)
+		c->zero += length;
+}
+
 void frame_get_counts(const uint8_t b[FRAME_COUNTS], struct stream_counts *c)
 {
 	c->frames = get_le64(b);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The block stream (blx-stream(5)): 8-byte magic, then frames. An epoch is HEAD, any number of DATA
-// and ZERO ascending, COMMIT; a stream is one or more epochs, then END. ABORT may stand for any
-// frame and ends the stream as failed. Streams may follow one another in one file or pipe.
+// The block stream (blx-stream(5)): 8-byte magic, then frames. An epoch is HEAD, any number of
+// DATA, ZERO and BAD ascending, COMMIT; a stream is one or more epochs, then END. ABORT may stand
+// for any frame and ends the stream as failed. Streams may follow one another in one file or pipe.
 #ifndef BLX_STREAM_H
 #define BLX_STREAM_H
 
@@ -31,6 +31,7 @@ enum frame_type {
 	FRAME_END = 5,   // payload: totals; nothing follows
 	FRAME_ABORT = 6, // offset: exit code (1 to 7); payload: why, UTF-8, no newline
 	FRAME_PACK = 7,  // offset: its first frame's; length: unpacked; payload: zstd of DATA, ZERO
+	FRAME_BAD = 8,   // offset, length >= 1: could not be read; no payload, never in a PACK
 };
 
 // Flag: a reader that does not know the type skips the frame. Other flag bits are 0.
@@ -38,11 +39,11 @@ enum { FRAME_OPTIONAL = 0x8000 };
 
 // Counts of one epoch (COMMIT) or of the whole stream (END); 32 bytes of payload in this order.
 struct stream_counts {
-	uint64_t frames; // DATA and ZERO
+	uint64_t frames; // DATA, ZERO and BAD
 	uint64_t data;   // bytes in DATA
 	uint64_t zero;   // bytes in ZERO
-	uint64_t digest; // XXH3-64 over the check fields (as stored) of the epoch's HEAD, DATA and
-			 // ZERO frames in order; END: of the COMMIT frames
+	uint64_t digest; // XXH3-64 over the check fields (as stored) of the epoch's HEAD, DATA,
+			 // ZERO and BAD frames in order; END: of the COMMIT frames
 };
 
 struct frame {
@@ -104,6 +105,7 @@ void stream_writer_rate(struct stream_writer *w, uint64_t bytes_per_second);
 int stream_write_head(struct stream_writer *w, const struct head *h);
 int stream_write_data(struct stream_writer *w, uint64_t offset, const void *buf, size_t n);
 int stream_write_zero(struct stream_writer *w, uint64_t offset, uint64_t length);
+int stream_write_bad(struct stream_writer *w, uint64_t offset, uint64_t length);
 int stream_write_commit(struct stream_writer *w); // flushes
 int stream_write_end(struct stream_writer *w);    // flushes
 // In any state but after END; what is buffered goes out first. Flushes.

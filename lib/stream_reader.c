@@ -191,12 +191,12 @@ static int read_magic(struct stream_reader *r, struct fault *f)
 // By type alone, before the payload is read: what it may hold, and so what may be allocated.
 static const char *check_lengths(const struct frame_header *h)
 {
-	static const uint32_t max[] = {
+	static const uint32_t max[FRAME_BAD + 1] = {
 		[FRAME_HEAD] = HEAD_TEXT_MAX,  [FRAME_DATA] = FRAME_DATA_MAX,
 		[FRAME_COMMIT] = FRAME_COUNTS, [FRAME_END] = FRAME_COUNTS,
 		[FRAME_ABORT] = FRAME_WHY_MAX, [FRAME_PACK] = FRAME_PACKED_MAX,
 	};
-	bool known = h->type >= FRAME_HEAD && h->type <= FRAME_PACK;
+	bool known = h->type >= FRAME_HEAD && h->type <= FRAME_BAD;
 
 	if (h->flags & ~(known ? 0 : FRAME_OPTIONAL))
 		return "reserved flags are set";
@@ -206,8 +206,8 @@ static const char *check_lengths(const struct frame_header *h)
 		return "payload is too long";
 	if (h->type == FRAME_DATA && (!h->payload_len || h->length != h->payload_len))
 		return "DATA with a wrong length";
-	if (h->type == FRAME_ZERO && !h->length)
-		return "ZERO with a wrong length";
+	if ((h->type == FRAME_ZERO || h->type == FRAME_BAD) && !h->length)
+		return "ZERO or BAD with a wrong length";
 	if (h->type == FRAME_PACK && (h->length <= FRAME_HEADER - 1 || h->length > FRAME_PACK_MAX))
 		return "PACK with a wrong length";
 	if ((h->type == FRAME_COMMIT || h->type == FRAME_END) && h->payload_len != FRAME_COUNTS)
@@ -242,7 +242,7 @@ static const char *check_counts(const struct stream_counts *want, struct frame *
 	return NULL;
 }
 
-// DATA or ZERO.
+// DATA, ZERO or BAD.
 static const char *take_extent(struct stream_reader *r, const struct frame_header *h)
 {
 	const char *wrong = check_range(r, h);
@@ -250,8 +250,7 @@ static const char *take_extent(struct stream_reader *r, const struct frame_heade
 	if (wrong)
 		return wrong;
 	r->frame_end = h->offset + h->length;
-	r->epoch.frames++;
-	*(h->type == FRAME_DATA ? &r->epoch.data : &r->epoch.zero) += h->length;
+	frame_count(&r->epoch, (enum frame_type)h->type, h->length);
 	frame_digest_add(r->epoch_digest, h->check);
 	return NULL;
 }
@@ -406,6 +405,7 @@ static const char *take(struct stream_reader *r, const struct frame_header *h, s
 		return take_head(r, h, fr, f);
 	case FRAME_DATA:
 	case FRAME_ZERO:
+	case FRAME_BAD:
 		return take_extent(r, h);
 	case FRAME_COMMIT:
 		return take_commit(r, h, fr);
@@ -458,7 +458,7 @@ static int read_frame(struct stream_reader *r, struct frame *fr, struct fault *f
 		if (read_outer(r, fr, f) < 0)
 			return -1;
 		if (fr->type == FRAME_PACK ? r->show_packs
-					   : fr->type >= FRAME_HEAD && fr->type < FRAME_PACK)
+					   : fr->type >= FRAME_HEAD && fr->type <= FRAME_BAD)
 			return 1;
 	}
 }

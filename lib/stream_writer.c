@@ -223,7 +223,7 @@ static int room_in_pack(struct stream_writer *w, size_t n)
 	return 0;
 }
 
-// ---- DATA and ZERO
+// ---- DATA, ZERO and BAD
 
 static int put_extent(struct stream_writer *w, enum frame_type type, uint64_t offset,
 		      uint64_t length, const void *buf, size_t n)
@@ -233,7 +233,9 @@ static int put_extent(struct stream_writer *w, enum frame_type type, uint64_t of
 	if (w->state != INSIDE || !length || offset < w->frame_end ||
 	    __builtin_add_overflow(offset, length, &end) || end > w->limit)
 		return invalid();
-	if (w->pool) {
+	if (type == FRAME_BAD && finish_packs(w))
+		return -1;
+	if (w->pool && type != FRAME_BAD) {
 		if (room_in_pack(w, FRAME_HEADER + n))
 			return -1;
 		uint8_t *to = w->job->content + w->job->content_n;
@@ -245,8 +247,7 @@ static int put_extent(struct stream_writer *w, enum frame_type type, uint64_t of
 		return -1;
 	}
 	w->frame_end = end;
-	w->epoch.frames++;
-	*(type == FRAME_DATA ? &w->epoch.data : &w->epoch.zero) += length;
+	frame_count(&w->epoch, type, length);
 	frame_digest_add(w->epoch_digest, check);
 	return 0;
 }
@@ -259,6 +260,11 @@ int stream_write_data(struct stream_writer *w, uint64_t offset, const void *buf,
 int stream_write_zero(struct stream_writer *w, uint64_t offset, uint64_t length)
 {
 	return put_extent(w, FRAME_ZERO, offset, length, NULL, 0);
+}
+
+int stream_write_bad(struct stream_writer *w, uint64_t offset, uint64_t length)
+{
+	return put_extent(w, FRAME_BAD, offset, length, NULL, 0);
 }
 
 // ---- the others
@@ -379,6 +385,8 @@ int stream_write_frame(struct stream_writer *w, const struct frame *fr, const st
 		return stream_write_data(w, fr->offset, fr->payload, fr->payload_len);
 	case FRAME_ZERO:
 		return stream_write_zero(w, fr->offset, fr->length);
+	case FRAME_BAD:
+		return stream_write_bad(w, fr->offset, fr->length);
 	case FRAME_COMMIT:
 		return stream_write_commit(w);
 	case FRAME_END:

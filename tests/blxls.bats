@@ -48,6 +48,19 @@ assert not o["complete"] and o["error"], o' <<<"$output" || fail "cut at $at: $o
   done
 }
 
+@test "what could not be read is shown and told however a stream is shown, and it is sound" {
+  told="blxls: $DATA/bad.stream: 3 ranges, 70144 bytes in all, could not be read at the source"
+  for how in "" -v --json --check "--check --ack"; do
+    # shellcheck disable=SC2086
+    run -0 --separate-stderr blxls $how "$DATA/bad.stream"
+    [ "$stderr" = "$told" ] || fail "$how: $stderr"
+  done
+  [ "$(blxls "$DATA/bad.stream" 2>&- | grep -v '^#' | head -n 1)" = "0 4608" ]
+  blxls --json "$DATA/bad.stream" 2>&- | python3 -c 'import json, sys
+o = json.load(sys.stdin)
+assert o["bad"] == o["epochs"][0]["bad"] == 70144 and o["frames"] == 6 and o["data"] == 517, o'
+}
+
 @test "control characters in a header do not reach the terminal" {
   python3 - "$DATA/../formats" >evil <<'END'
 import sys

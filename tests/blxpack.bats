@@ -63,6 +63,12 @@ abort_of() {
   [ "$(stat -c %s want)" -lt "$(stat -c %s first)" ]
 }
 
+@test "what could not be read passes between packs, never in one" {
+  blxpack <"$DATA/bad.stream" | blxls -v 2>&- | grep -c '[0-9] BAD ' | grep -qx 3
+  blxpack <"$DATA/bad.stream" | blxpack -d >plain
+  blxpack -d <"$DATA/bad.stream" | cmp - plain
+}
+
 @test "noise is left in its frames" {
   head -c 1M /dev/urandom >img
   blxread -a --whole img >one

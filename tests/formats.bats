@@ -19,13 +19,13 @@ between() {
 }
 
 @test "the other writer makes the golden streams, byte for byte" {
-  for name in example small packed aborted optional; do
+  for name in example small packed bad aborted optional; do
     python3 "$OTHER" golden "$name" | cmp - "$DATA/$name.stream" || fail "$name"
   done
 }
 
 @test "blxls -v says of the golden streams what the golden texts say" {
-  for name in example small packed optional; do
+  for name in example small packed bad optional; do
     blxls -v "$DATA/$name.stream" | diff "$DATA/$name.text" - || fail "$name"
   done
   run -4 --separate-stderr blxls -v "$DATA/aborted.stream"
@@ -33,7 +33,7 @@ between() {
 }
 
 @test "the other reader says the same of them" {
-  for name in example small packed optional; do
+  for name in example small packed bad optional; do
     python3 "$OTHER" text <"$DATA/$name.stream" | diff "$DATA/$name.text" - || fail "$name"
   done
   run -4 python3 "$OTHER" text <"$DATA/aborted.stream"
@@ -41,7 +41,7 @@ between() {
 }
 
 @test "what blxpack writes is, to the other reader, the stream that went in" {
-  for name in example small packed; do
+  for name in example small packed bad; do
     blxpack <"$DATA/$name.stream" >packed
     python3 "$OTHER" text <packed | sed 's/^ *[0-9]* //; s/^+//' | grep -v '^PACK' >got
     sed 's/^ *[0-9]* //; s/^+//' "$DATA/$name.text" | grep -v '^PACK' | diff - got || fail "$name"

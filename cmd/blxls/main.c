@@ -108,6 +108,10 @@ static int show_one(const struct options *o, struct show *s, struct stream_reade
 	s->begins = true;
 	s->start = stream_reader_position(r);
 	while ((n = stream_read(r, &fr, f)) > 0) {
+		if (fr.type == FRAME_BAD) {
+			s->bad++;
+			s->bad_bytes += fr.length;
+		}
 		o->view->frame(s, &fr, stream_reader_head(r));
 		s->begins = false;
 		if (ferror(stdout))
@@ -133,6 +137,10 @@ static int show(const struct options *o, struct stream_reader *r, struct fault *
 		die_stdout();
 	if (n < 0)
 		o->view->failed(&s, stream_reader_position(r), f);
+	if (s.bad)
+		warn("%s: %llu ranges, %llu bytes in all, could not be read at the source",
+		     o->file ? o->file : "standard input", (unsigned long long)s.bad,
+		     (unsigned long long)s.bad_bytes);
 	return n < 0 ? -1 : o->view->done(&s, stream_reader_position(r), f);
 }
 

@@ -17,6 +17,8 @@ static void count(struct show *s, const struct frame *fr)
 	if (fr->type == FRAME_DATA) {
 		s->epoch.data += fr->length;
 		s->total.data += fr->length;
+	} else if (fr->type == FRAME_BAD) {
+		s->epoch_bad += fr->length;
 	} else {
 		s->epoch.zero += fr->length;
 		s->total.zero += fr->length;
@@ -40,7 +42,7 @@ static void list_frame(struct show *s, const struct frame *fr, const struct head
 	if (fr->type == FRAME_HEAD) {
 		r = (s->list_open && extlist_end(&s->list)) || extlist_begin(&s->list, stdout, h);
 		s->list_open = true;
-	} else if (fr->type == FRAME_DATA || fr->type == FRAME_ZERO) {
+	} else if (fr->type == FRAME_DATA || fr->type == FRAME_ZERO || fr->type == FRAME_BAD) {
 		r = extlist_put(&s->list, (struct extent){fr->offset, fr->length});
 	}
 	if (r)
@@ -60,8 +62,8 @@ const struct view view_list = {false, list_frame, list_done, nothing};
 
 // ---- one line per frame
 
-static const char *const type_names[] = {"MAGIC",  "HEAD", "DATA",  "ZERO",
-					 "COMMIT", "END",  "ABORT", "PACK"};
+static const char *const type_names[] = {"MAGIC", "HEAD",  "DATA", "ZERO", "COMMIT",
+					 "END",   "ABORT", "PACK", "BAD"};
 
 // Text of the stream, of which a terminal shall not see the control characters.
 static void put_text(const uint8_t *p, size_t n)
@@ -156,18 +158,18 @@ static void json_head(struct show *s, const struct head *h)
 		json_tracked(h);
 	s->begun = s->in_epoch = true;
 	s->epoch = (struct stream_counts){0};
-	s->packs = 0;
+	s->packs = s->epoch_bad = 0;
 }
 
-static void json_counts(const struct stream_counts *c)
+static void json_counts(const struct stream_counts *c, uint64_t bad)
 {
-	printf(",\"frames\":%llu,\"data\":%llu,\"zero\":%llu", (ull)c->frames, (ull)c->data,
-	       (ull)c->zero);
+	printf(",\"frames\":%llu,\"data\":%llu,\"zero\":%llu,\"bad\":%llu", (ull)c->frames,
+	       (ull)c->data, (ull)c->zero, (ull)bad);
 }
 
 static void json_end_epoch(struct show *s, bool complete)
 {
-	json_counts(&s->epoch);
+	json_counts(&s->epoch, s->epoch_bad);
 	printf(",\"packs\":%llu,\"complete\":%s}", (ull)s->packs, complete ? "true" : "false");
 	s->in_epoch = false;
 }
@@ -180,6 +182,7 @@ static void json_frame(struct show *s, const struct frame *fr, const struct head
 		break;
 	case FRAME_DATA:
 	case FRAME_ZERO:
+	case FRAME_BAD:
 		count(s, fr);
 		break;
 	case FRAME_PACK:
@@ -198,7 +201,7 @@ static void json_end(struct show *s, uint64_t bytes, const struct fault *f)
 	if (s->in_epoch)
 		json_end_epoch(s, false);
 	printf("%s]", s->begun ? "" : "{\"epochs\":[");
-	json_counts(&s->total);
+	json_counts(&s->total, s->bad_bytes);
 	printf(",\"bytes\":%llu,\"complete\":%s,\"error\":", (ull)bytes, f ? "false" : "true");
 	json_string(stdout, f ? f->text : NULL);
 	printf("}\n");

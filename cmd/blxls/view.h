@@ -17,6 +17,8 @@ struct show {
 	struct extlist_writer list;
 	uint64_t packs;
 	struct stream_counts epoch, total; // so far; no digests
+	uint64_t epoch_bad;                // bytes of BAD in the epoch
+	uint64_t bad, bad_bytes;           // BAD frames of all streams, counted by the caller
 	bool has_ack;
 	struct ack ack; // of the last whole epoch
 	bool want_ack;  // --ack

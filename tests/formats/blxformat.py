@@ -116,8 +116,8 @@ def xxh3(b):
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
-HEAD, DATA, ZERO, COMMIT, END, ABORT, PACK = range(1, 8)
-NAMES = ('', 'HEAD', 'DATA', 'ZERO', 'COMMIT', 'END', 'ABORT', 'PACK')
+HEAD, DATA, ZERO, COMMIT, END, ABORT, PACK, BAD = range(1, 9)
+NAMES = ('', 'HEAD', 'DATA', 'ZERO', 'COMMIT', 'END', 'ABORT', 'PACK', 'BAD')
 MAGIC = b'BLXSTRM1'
 
 
@@ -159,6 +159,9 @@ class Writer:
 
     def zero(self, offset, length):
         self.extent(frame(ZERO, offset, length), 0, length)
+
+    def bad(self, offset, length):
+        self.extent(frame(BAD, offset, length), 0, 0)
 
     def pack(self):
         self.packing = b''
@@ -248,6 +251,20 @@ def golden(name):
         w.packed()
         w.commit()
         w.end()
+    elif name == 'bad':  # what could not be read stands between packs
+        w.head(1048576, TRACKED)
+        w.bad(0, 4096)
+        w.pack()
+        w.data(4096, bytes_like(512, 1))
+        w.zero(65536, 131072)
+        w.packed()
+        w.bad(262144, 512)
+        w.bad(262656, 65536)
+        w.pack()
+        w.data(524288, bytes_like(5, 4))
+        w.packed()
+        w.commit()
+        w.end()
     elif name == 'aborted':
         w.head(1048576, TRACKED)
         w.data(4096, bytes_like(16, 1))
@@ -258,7 +275,7 @@ def golden(name):
         w.out += frame(0xffff, M, M, b'', 0x8000)
         w.zero(0, 1)
         w.commit()
-        w.out += frame(8, 0, 0, b'', 0x8000)
+        w.out += frame(9, 0, 0, b'', 0x8000)
         w.end()
     else:
         sys.exit('no golden stream of that name')
@@ -283,7 +300,7 @@ def frames(b, at):
         payload = b[at + 32:at + 32 + n]
         need(len(payload) == n, 'cut')
         need(xxh3(b[at:at + 24] + payload) == check, 'check')
-        known = HEAD <= kind <= PACK
+        known = HEAD <= kind <= BAD
         need(flags == 0 if known else flags == 0x8000, 'flags')
         if known:
             yield at, kind, offset, length, payload, b[at + 24:at + 32]
@@ -324,7 +341,7 @@ class Reader:
         self.line(position, kind, offset, length, len(payload), mark=mark)
 
     def take(self, position, kind, offset, length, payload, check):
-        if kind in (DATA, ZERO):
+        if kind in (DATA, ZERO, BAD):
             self.extent(position, kind, offset, length, payload, check)
             return
         more = ''

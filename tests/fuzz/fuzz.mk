@@ -4,7 +4,7 @@
 FUZZ := list head ack stream
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-FUZZ_LIB := $(filter-out lib/readahead.c,$(wildcard lib/*.c))
+FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(wildcard lib/*.c))
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard lib/*.[ch])
 	@mkdir -p $(@D)

@@ -62,7 +62,8 @@ static void put_extent(struct forge *g, struct frame_header h, const void *paylo
 		h.length = h.payload_len;
 	frame_digest_add(g->epoch, put_frame(g, h, payload));
 	g->counts.frames++;
-	*(h.type == FRAME_DATA ? &g->counts.data : &g->counts.zero) += h.length;
+	g->counts.data += h.type == FRAME_DATA ? h.length : 0;
+	g->counts.zero += h.type == FRAME_ZERO ? h.length : 0;
 }
 
 static void script(struct forge *g, const uint8_t *in, size_t n, bool inside);
@@ -98,7 +99,7 @@ static void put_any(struct forge *g, struct frame_header h, const uint8_t *paylo
 		frame_digest_add(g->epoch, put_frame(g, h, payload));
 	} else if ((h.type == FRAME_COMMIT || h.type == FRAME_END) && !inside) {
 		put_counts(g, h);
-	} else if (h.type == FRAME_DATA || h.type == FRAME_ZERO) {
+	} else if (h.type == FRAME_DATA || h.type == FRAME_ZERO || h.type == FRAME_BAD) {
 		put_extent(g, h, payload);
 	} else if (h.type == FRAME_PACK && !inside) {
 		put_pack(g, h, payload);
@@ -149,10 +150,11 @@ static const struct forge *forge(const uint8_t *in, size_t n)
 
 static void check_frame(const struct frame *fr, const struct head *h, uint64_t *end)
 {
-	fuzz_check(fr->type >= FRAME_HEAD && fr->type <= FRAME_ABORT);
+	fuzz_check(fr->type >= FRAME_HEAD && fr->type <= FRAME_BAD && fr->type != FRAME_PACK);
 	if (fr->type == FRAME_HEAD)
 		*end = 0;
-	if (fr->type != FRAME_DATA && fr->type != FRAME_ZERO)
+	fuzz_check(fr->type != FRAME_BAD || !fr->packed);
+	if (fr->type != FRAME_DATA && fr->type != FRAME_ZERO && fr->type != FRAME_BAD)
 		return;
 	fuzz_check(h && fr->length && fr->offset >= *end && fr->offset + fr->length > fr->offset);
 	fuzz_check(fr->offset + fr->length <= h->limit && h->limit <= h->size);

@@ -66,7 +66,8 @@ static void extent(struct forge *g, int type, uint64_t offset, uint64_t length, 
 {
 	frame_digest_add(g->epoch, frame(g, type, 0, offset, length, payload, n));
 	g->counts.frames++;
-	*(type == FRAME_DATA ? &g->counts.data : &g->counts.zero) += length;
+	g->counts.data += type == FRAME_DATA ? length : 0;
+	g->counts.zero += type == FRAME_ZERO ? length : 0;
 }
 
 static void counts(struct forge *g, int type, uint64_t length, const struct stream_counts *c)
@@ -171,10 +172,27 @@ static void extents(void)
 	verdict(g, "DATA with a wrong length", "empty DATA");
 	g = forge();
 	extent(g, FRAME_ZERO, 0, 0, NULL, 0);
-	verdict(g, "ZERO with a wrong length", "empty ZERO");
+	verdict(g, "ZERO or BAD with a wrong length", "empty ZERO");
 	g = forge();
 	extent(g, FRAME_ZERO, 0, 1, "x", 1);
 	verdict(g, "payload is too long", "ZERO with a payload");
+	g = forge();
+	extent(g, FRAME_BAD, 0, 4096, NULL, 0);
+	extent(g, FRAME_ZERO, 4096, 4096, NULL, 0);
+	extent(g, FRAME_BAD, 61440, 4096, NULL, 0);
+	commit(g);
+	end(g);
+	verdict(g, NULL, "BAD at the beginning and at the end");
+	g = forge();
+	extent(g, FRAME_BAD, 4096, 4096, NULL, 0);
+	extent(g, FRAME_DATA, 8191, 1, "x", 1);
+	verdict(g, "out of order", "an overlap with BAD");
+	g = forge();
+	extent(g, FRAME_BAD, 0, 0, NULL, 0);
+	verdict(g, "ZERO or BAD with a wrong length", "empty BAD");
+	g = forge();
+	extent(g, FRAME_BAD, 0, 1, "x", 1);
+	verdict(g, "payload is too long", "BAD with a payload");
 }
 
 static void wrong_counts(void)
@@ -232,19 +250,20 @@ static void reserved(void)
 {
 	struct forge *g;
 
-	for (int type = FRAME_HEAD; type <= FRAME_PACK; type++) {
+	for (int type = FRAME_HEAD; type <= FRAME_BAD; type++) {
 		g = forge();
-		frame(g, type, type % 2 ? FRAME_OPTIONAL : 1, 0, 1, "x", type != FRAME_ZERO);
+		size_t n = type != FRAME_ZERO && type != FRAME_BAD;
+		frame(g, type, type % 2 ? FRAME_OPTIONAL : 1, 0, 1, "x", n);
 		verdict(g, "reserved flags", "a known frame with flags");
 	}
 	g = forge();
-	frame(g, 8, 0, 0, 0, NULL, 0);
-	verdict(g, "unknown frame", "a frame of type 8");
+	frame(g, 9, 0, 0, 0, NULL, 0);
+	verdict(g, "unknown frame", "a frame of type 9");
 	g = forge();
 	frame(g, 0, 0, 0, 0, NULL, 0);
 	verdict(g, "unknown frame", "a frame of type 0");
 	g = forge();
-	frame(g, 8, FRAME_OPTIONAL | 1, 0, 0, NULL, 0);
+	frame(g, 9, FRAME_OPTIONAL | 1, 0, 0, NULL, 0);
 	verdict(g, "reserved flags", "an optional frame with more flags");
 	g = forge();
 	g->n = 8;
@@ -274,19 +293,17 @@ static void reserved(void)
 // it.
 static void oversized(void)
 {
-	static const uint32_t max[] = {0,
-				       HEAD_TEXT_MAX,
-				       FRAME_DATA_MAX,
-				       0,
-				       32,
-				       32,
-				       FRAME_WHY_MAX,
-				       FRAME_PACKED_MAX,
-				       FRAME_OPTIONAL_MAX};
+	static const uint32_t max[FRAME_BAD + 2] = {[FRAME_HEAD] = HEAD_TEXT_MAX,
+						    [FRAME_DATA] = FRAME_DATA_MAX,
+						    [FRAME_COMMIT] = 32,
+						    [FRAME_END] = 32,
+						    [FRAME_ABORT] = FRAME_WHY_MAX,
+						    [FRAME_PACK] = FRAME_PACKED_MAX,
+						    [FRAME_BAD + 1] = FRAME_OPTIONAL_MAX};
 
-	for (int type = FRAME_HEAD; type <= FRAME_PACK + 1; type++) {
+	for (int type = FRAME_HEAD; type <= FRAME_BAD + 1; type++) {
 		struct forge *g = forge();
-		struct frame_header h = {(uint16_t)type, type > FRAME_PACK ? FRAME_OPTIONAL : 0,
+		struct frame_header h = {(uint16_t)type, type > FRAME_BAD ? FRAME_OPTIONAL : 0,
 					 max[type] + 1,  0,
 					 max[type] + 1,  0};
 		uint8_t b[FRAME_HEADER];
@@ -394,6 +411,12 @@ static void pack_inside(struct forge *g)
 	frame(g, FRAME_PACK, 0, 0, 4096, blank, 32);
 }
 
+static void bad_inside(struct forge *g)
+{
+	good_inside(g);
+	extent(g, FRAME_BAD, 12288, 4096, NULL, 0);
+}
+
 static void optional_inside(struct forge *g)
 {
 	good_inside(g);
@@ -446,6 +469,7 @@ static void packs(void)
 	pack_verdict(pack_inside, 4096, 0, "neither DATA nor ZERO", "PACK in a pack");
 	pack_verdict(optional_inside, 4096, 0, "neither DATA nor ZERO",
 		     "an optional frame in a pack");
+	pack_verdict(bad_inside, 4096, 0, "neither DATA nor ZERO", "BAD in a pack");
 	pack_verdict(rest_inside, 4096, 0, "a frame is cut", "a rest in a pack");
 	pack_verdict(cut_inside, 4096, 0, "a frame is cut", "a cut frame in a pack");
 	pack_verdict(bad_check_inside, 4096, 0, "check of a frame does not agree",

@@ -213,8 +213,9 @@ static void packed_streams(void)
 			size_t len = i % 50 == 7 ? FRAME_DATA_MAX : 4096 + i * 100;
 			for (size_t k = 0; k < len; k++)
 				b[k] = (uint8_t)(i % 50 == 7 ? i * k * k * 7919 >> 9 : k >> 5);
-			r = i % 3 == 1 ? stream_write_zero(w, i << 21, 4096)
-				       : stream_write_data(w, i << 21, b, len);
+			r = i % 60 == 59 ? stream_write_bad(w, i << 21, 512)
+			    : i % 3 == 1 ? stream_write_zero(w, i << 21, 4096)
+					 : stream_write_data(w, i << 21, b, len);
 		}
 		r = r || stream_write_commit(w) || stream_write_end(w);
 		sizes[round] = lseek(fd, 0, SEEK_END);
