@@ -11,69 +11,28 @@
 
 #include "bytes.h"
 #include "delta.h"
-#include "io.h"
 #include "num.h"
 
-#define MAGIC "BLXDELT1"
 #define PREFIX "delta."
 #define TEMPORARY PREFIX "new"
-enum { PAGE = 4096, STAMP = 40, STAMPS_MAX = 1 << 22 };
+enum { STAMP = 40, STAMPS_MAX = 1 << 22 };
 
 static void file_name(char *buf, size_t n, uint64_t epoch)
 {
 	snprintf(buf, n, PREFIX "%" PRIu64, epoch);
 }
 
-static uint64_t stamps_at(uint64_t words)
-{
-	return PAGE + (words * 8 + PAGE - 1) / PAGE * PAGE;
-}
-
 // ---- writing
 
-struct out {
-	int fd;
-	uint64_t words, blocks, changed;
-	uint64_t mix; // a running figure of the content, salt for the token
-};
-
-static int out_open(struct out *o, const struct tracked *t, uint64_t words, uint64_t blocks,
-		    struct fault *f)
+// The file gets its stamps, and its name by the last one.
+static int finish(struct bitfile *b, const struct tracked *t, const struct stamp *stamps, size_t n,
+		  unsigned int rename_flags, struct fault *f)
 {
-	*o = (struct out){.words = words, .blocks = blocks, .mix = 0x9e3779b97f4a7c15};
-	o->fd = openat(t->dirfd, TEMPORARY, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		       0600);
-	return o->fd < 0 ? fault_errno(f, "%s: create a delta", t->dev.name) : 0;
-}
-
-static int out_chunk(struct out *o, uint64_t first, const uint64_t *words, size_t n,
-		     struct fault *f)
-{
-	uint8_t page[DELTA_CHUNK * 8];
-
-	for (size_t i = 0; i < n; i++) {
-		put_le64(page + 8 * i, words[i]);
-		o->changed += (uint64_t)__builtin_popcountll(words[i]);
-		o->mix = (o->mix ^ words[i]) * 0xff51afd7ed558ccd;
-		o->mix ^= o->mix >> 32;
-	}
-	if (io_pwrite_full(o->fd, page, n * 8, PAGE + first * 8))
-		return fault_errno(f, "delta: write at %" PRIu64, PAGE + first * 8);
-	return 0;
-}
-
-static int out_close(struct out *o, const struct tracked *t, const struct stamp *stamps, size_t n,
-		     unsigned int rename_flags, struct fault *f)
-{
-	uint8_t head[40] = MAGIC, *tail = malloc(n * STAMP);
+	uint8_t *tail = malloc(n * STAMP);
 	char name[64];
 
 	if (!tail)
 		return fault_errno(f, "delta: write");
-	put_le64(head + 8, o->blocks);
-	put_le64(head + 16, o->words);
-	put_le64(head + 24, o->changed);
-	put_le32(head + 32, (uint32_t)n);
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *p = tail + i * STAMP;
 		put_le64(p, stamps[i].epoch);
@@ -81,60 +40,58 @@ static int out_close(struct out *o, const struct tracked *t, const struct stamp 
 		put_le64(p + 16, (uint64_t)stamps[i].time);
 		memcpy(p + 24, stamps[i].token.b, 16);
 	}
-	int bad = io_pwrite_full(o->fd, head, sizeof(head), 0) ||
-		  io_pwrite_full(o->fd, tail, n * STAMP, stamps_at(o->words));
+	int bad = bitfile_end(b, tail, (uint32_t)n, STAMP, f);
 	free(tail);
 	file_name(name, sizeof(name), stamps[n - 1].epoch);
-	if (bad || renameat2(t->dirfd, TEMPORARY, t->dirfd, name, rename_flags))
-		return fault_errno(f, "%s: write delta %" PRIu64, t->dev.name, stamps[n - 1].epoch);
-	return 0;
+	if (!bad && renameat2(t->dirfd, TEMPORARY, t->dirfd, name, rename_flags))
+		bad = fault_errno(f, "%s: write delta %" PRIu64, t->dev.name, stamps[n - 1].epoch);
+	return bad;
 }
 
 // Summary words of a chunk: is anything marked there?
 static bool chunk_marked(const struct bitmap *b, uint64_t first)
 {
-	for (uint64_t s = first / 64; s < (first + DELTA_CHUNK) / 64 && s < b->nsummary; s++)
+	for (uint64_t s = first / 64; s < (first + BITFILE_CHUNK) / 64 && s < b->nsummary; s++)
 		if (b->summary[s])
 			return true;
 	return false;
 }
 
 int delta_write(const struct tracked *t, uint64_t epoch, const struct bitmap *b,
-		struct stamp *stamp, uint64_t *changed, struct fault *f)
+		struct stamp *stamp, struct fault *f)
 {
-	struct out o;
+	struct bitfile o;
 	int bad = 0;
 
-	if (out_open(&o, t, b->nwords, tracked_blocks(t), f))
+	if (bitfile_create(&o, t->dirfd, TEMPORARY, tracked_blocks(t), b->nwords, f))
 		return -1;
-	for (uint64_t w = 0; w < b->nwords && !bad; w += DELTA_CHUNK) {
-		uint64_t n = b->nwords - w < DELTA_CHUNK ? b->nwords - w : DELTA_CHUNK;
+	for (uint64_t w = 0; w < b->nwords && !bad; w += BITFILE_CHUNK) {
+		uint64_t n = b->nwords - w < BITFILE_CHUNK ? b->nwords - w : BITFILE_CHUNK;
 		if (chunk_marked(b, w))
-			bad = out_chunk(&o, w, b->words + w, n, f);
+			bad = bitfile_put(&o, w, b->words + w, n, f);
 	}
 	*stamp = (struct stamp){.epoch = epoch, .size = t->dev.size, .time = time(NULL)};
-	uint64_t salt[] = {o.mix, epoch, o.changed, kernel_dev(t->dev.major, t->dev.minor)};
+	uint64_t salt[] = {o.mix, epoch, o.set, kernel_dev(t->dev.major, t->dev.minor)};
 	if (!bad && token_make(&stamp->token, salt, sizeof(salt)))
 		bad = fault_errno(f, "%s: make a token", t->dev.name);
 	if (!bad)
-		bad = out_close(&o, t, stamp, 1, RENAME_NOREPLACE, f);
-	close(o.fd);
+		bad = finish(&o, t, stamp, 1, RENAME_NOREPLACE, f);
+	bitfile_close(&o);
 	if (bad)
 		unlinkat(t->dirfd, TEMPORARY, 0);
-	*changed = o.changed;
 	return bad;
 }
 
 // ---- reading
 
-static int read_stamps(struct delta *d, uint32_t n, struct fault *f)
+static int read_stamps(struct delta *d, const char *what, struct fault *f)
 {
+	uint32_t n = d->bits.records;
 	uint8_t *raw = malloc((size_t)n * STAMP);
 
 	d->stamps = calloc(n, sizeof(*d->stamps));
-	int bad = !raw || !d->stamps ||
-		  io_pread_full(d->fd, raw, (size_t)n * STAMP, stamps_at(d->words)) !=
-			  (ssize_t)n * STAMP;
+	int bad = !raw || !d->stamps ? fault_errno(f, "%s", what)
+				     : bitfile_records(&d->bits, raw, STAMP, what, f);
 	for (uint32_t i = 0; i < n && !bad; i++) {
 		const uint8_t *p = raw + i * STAMP;
 		d->stamps[i] = (struct stamp){
@@ -143,33 +100,24 @@ static int read_stamps(struct delta *d, uint32_t n, struct fault *f)
 	}
 	free(raw);
 	d->nstamps = n;
-	return bad ? fault_set(f, BLX_RESYNC, "delta %" PRIu64 ": damaged", d->epoch) : 0;
+	return bad;
 }
 
 static int delta_open(const struct tracked *t, uint64_t epoch, struct delta *d, struct fault *f)
 {
-	uint8_t head[40];
-	char name[64];
+	char name[64], what[128];
 
 	*d = (struct delta){.epoch = epoch};
 	file_name(name, sizeof(name), epoch);
-	d->fd = openat(t->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (d->fd < 0)
-		return fault_errno(f, "%s: delta %" PRIu64, t->dev.name, epoch);
-	int bad = io_pread_full(d->fd, head, sizeof(head), 0) != sizeof(head) ||
-		  memcmp(head, MAGIC, 8);
-	d->blocks = get_le64(head + 8);
-	d->words = get_le64(head + 16);
-	d->changed = get_le64(head + 24);
-	uint32_t n = get_le32(head + 32);
-	if (bad || !n || n > STAMPS_MAX || d->words > UINT32_MAX)
-		bad = fault_set(f, BLX_RESYNC, "%s: delta %" PRIu64 ": damaged", t->dev.name,
-				epoch);
-	else if (!(bad = read_stamps(d, n, f)) && d->stamps[n - 1].epoch != epoch)
-		bad = fault_set(f, BLX_RESYNC, "%s: delta %" PRIu64 ": damaged", t->dev.name,
-				epoch);
+	snprintf(what, sizeof(what), "%s: delta %" PRIu64, t->dev.name, epoch);
+	if (bitfile_open(&d->bits, t->dirfd, name, what, f))
+		return -1;
+	uint32_t n = d->bits.records;
+	int bad = n ? read_stamps(d, what, f) : 0;
+	if (!bad && (!n || d->stamps[n - 1].epoch != epoch))
+		bad = fault_set(f, BLX_RESYNC, "%s: damaged", what);
 	if (bad) {
-		close(d->fd);
+		bitfile_close(&d->bits);
 		free(d->stamps);
 	}
 	return bad;
@@ -237,15 +185,18 @@ int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_
 		*n += !bad;
 	}
 	free(numbers);
-	if (bad)
-		delta_all_free(*all, *n);
-	return bad;
+	if (!bad)
+		return 0;
+	delta_all_free(*all, *n);
+	*all = NULL;
+	*n = 0;
+	return -1;
 }
 
 void delta_all_free(struct delta *all, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		close(all[i].fd);
+		bitfile_close(&all[i].bits);
 		free(all[i].stamps);
 	}
 	free(all);
@@ -269,30 +220,6 @@ int delta_drop(const struct tracked *t, uint64_t epoch, struct fault *f)
 	return bad;
 }
 
-int delta_or(struct delta *d, uint64_t first, uint64_t *out, size_t n, struct fault *f)
-{
-	uint8_t raw[DELTA_CHUNK * 8];
-	uint64_t at = PAGE + first * 8, end = PAGE + d->words * 8;
-
-	if (at >= end)
-		return 0;
-	if (at + n * 8 > end)
-		n = (end - at) / 8;
-	if (d->data_at < at) {
-		off_t next = lseek(d->fd, (off_t)at, SEEK_DATA);
-		if (next < 0 && errno != ENXIO)
-			return fault_errno(f, "delta %" PRIu64 ": seek", d->epoch);
-		d->data_at = next < 0 ? UINT64_MAX : (uint64_t)next;
-	}
-	if (d->data_at >= at + n * 8)
-		return 0;
-	if (io_pread_full(d->fd, raw, n * 8, at) != (ssize_t)(n * 8))
-		return fault_errno(f, "delta %" PRIu64 ": read at %" PRIu64, d->epoch, at);
-	for (size_t i = 0; i < n; i++)
-		out[i] |= get_le64(raw + 8 * i);
-	return 0;
-}
-
 const struct stamp *delta_stamp(const struct delta *all, size_t n, const struct token *token)
 {
 	for (size_t i = 0; i < n; i++)
@@ -304,13 +231,34 @@ const struct stamp *delta_stamp(const struct delta *all, size_t n, const struct 
 
 // ---- merging
 
+// The union of both, to the file that is being written.
+static int put_both(struct bitfile *o, struct bitfile *a, struct bitfile *b, struct fault *f)
+{
+	for (uint64_t w = 0; w < o->words; w += BITFILE_CHUNK) {
+		uint64_t chunk[BITFILE_CHUNK] = {0}, any = 0;
+		size_t len = o->words - w < BITFILE_CHUNK ? o->words - w : BITFILE_CHUNK;
+		if (bitfile_or(a, w, chunk, len, f) || bitfile_or(b, w, chunk, len, f))
+			return -1;
+		for (size_t i = 0; i < len; i++)
+			any |= chunk[i];
+		if (any && bitfile_put(o, w, chunk, len, f))
+			return -1;
+	}
+	return 0;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 // A and B become one file under B's number. The new file replaces B before A goes: a kill between
 // leaves A's blocks in both, which only sends them twice.
 static int merge_two(const struct tracked *t, struct delta *a, struct delta *b, struct fault *f)
 {
 	struct stamp *stamps = calloc(a->nstamps + b->nstamps, sizeof(*stamps));
+	struct bitfile o;
 	char from[64];
-	struct out o;
 	size_t n = 0;
 
 	if (!stamps)
@@ -321,31 +269,23 @@ static int merge_two(const struct tracked *t, struct delta *a, struct delta *b, 
 			stamps[n++] = a->stamps[i];
 	memcpy(stamps + n, b->stamps, b->nstamps * sizeof(*stamps));
 	n += b->nstamps;
-	file_name(from, sizeof(from), a->epoch);
-	uint64_t words = a->words > b->words ? a->words : b->words;
 	int bad = n > STAMPS_MAX
 			  ? fault_set(f, BLX_SYSTEM, "%s: too many epochs not acked", t->dev.name)
 			  : 0;
-	if (bad || out_open(&o, t, words, a->blocks > b->blocks ? a->blocks : b->blocks, f)) {
+	if (bad || bitfile_create(&o, t->dirfd, TEMPORARY, larger(a->bits.blocks, b->bits.blocks),
+				  larger(a->bits.words, b->bits.words), f)) {
 		free(stamps);
 		return -1;
 	}
-	for (uint64_t w = 0; w < words && !bad; w += DELTA_CHUNK) {
-		uint64_t chunk[DELTA_CHUNK] = {0}, any = 0;
-		size_t len = words - w < DELTA_CHUNK ? words - w : DELTA_CHUNK;
-		bad = delta_or(a, w, chunk, len, f) || delta_or(b, w, chunk, len, f) ? -1 : 0;
-		for (size_t i = 0; i < len; i++)
-			any |= chunk[i];
-		if (!bad && any)
-			bad = out_chunk(&o, w, chunk, len, f);
-	}
+	bad = put_both(&o, &a->bits, &b->bits, f);
 	// the one case in which a number is written again: by one rename, and with more blocks than
 	// it had
 	if (!bad)
-		bad = out_close(&o, t, stamps, n, 0, f);
+		bad = finish(&o, t, stamps, n, 0, f);
+	file_name(from, sizeof(from), a->epoch);
 	if (!bad && unlinkat(t->dirfd, from, 0))
 		bad = fault_errno(f, "%s: merge deltas", t->dev.name);
-	close(o.fd);
+	bitfile_close(&o);
 	if (bad)
 		unlinkat(t->dirfd, TEMPORARY, 0);
 	free(stamps);

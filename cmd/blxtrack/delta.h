@@ -2,14 +2,11 @@
 // Deltas: one immutable file per flip and device with the blocks that changed since the flip
 // before. A sparse bitmap; neighbours may be merged, then the file counts as its last number and
 // keeps every token.
-//
-//   0     magic "BLXDELT1", blocks u64, words u64, changed u64 (blocks), stamps u32
-//   4096  the bitmap, words * 8 bytes, sparse
-//   then, at the next multiple of 4096, the stamps: epoch u64, size u64, time i64, token 16 bytes;
-//   oldest first
+// The stamps, the file's records: epoch u64, size u64, time i64, token 16 bytes; oldest first.
 #ifndef BLX_DELTA_H
 #define BLX_DELTA_H
 
+#include "bitfile.h"
 #include "kernel.h"
 #include "state.h"
 
@@ -22,17 +19,15 @@ struct stamp {
 
 struct delta {
 	uint64_t epoch; // the last stamp's
-	int fd;
-	uint64_t blocks, words, changed;
+	struct bitfile bits;
 	struct stamp *stamps; // malloc'ed
 	size_t nstamps;
-	uint64_t data_at; // where the file has its next data; 0 before a pass
 };
 
 // Write the bitmap as delta EPOCH with a fresh token, by rename. An existing delta is never written
-// again (EEXIST). The bitmap is only read. *changed: its set bits.
+// again (EEXIST). The bitmap is only read.
 int delta_write(const struct tracked *t, uint64_t epoch, const struct bitmap *b,
-		struct stamp *stamp, uint64_t *changed, struct fault *f);
+		struct stamp *stamp, struct fault *f);
 
 // All deltas of a device after epoch AFTER, ascending, opened; malloc'ed.
 int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,
@@ -45,13 +40,7 @@ int delta_drop(const struct tracked *t, uint64_t epoch, struct fault *f);
 // left).
 int delta_merge(const struct tracked *t, size_t max, struct fault *f);
 
-// OR the words [FIRST, FIRST + n) of a delta into OUT (n <= DELTA_CHUNK), in passes of ascending
-// FIRST; set data_at to 0 before each. Words beyond the delta's end are zero.
-int delta_or(struct delta *d, uint64_t first, uint64_t *out, size_t n, struct fault *f);
-
 // The stamp with TOKEN, or NULL.
 const struct stamp *delta_stamp(const struct delta *all, size_t n, const struct token *token);
-
-enum { DELTA_CHUNK = 512 }; // words in the page that bitmaps are read and written by
 
 #endif

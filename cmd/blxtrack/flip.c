@@ -31,7 +31,6 @@ static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, b
 		   struct stamp *stamp, struct fault *f)
 {
 	struct bitmap b;
-	uint64_t changed;
 	int bad = 0;
 
 	if (kernel_bitmap_map(k, t->slot, parity, &b, f))
@@ -40,7 +39,7 @@ static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, b
 		// the number is spent before the delta exists: a kill leaves a gap, never a number
 		// used twice
 		t->epoch++;
-		bad = tracked_save(t, f) || delta_write(t, t->epoch, &b, stamp, &changed, f);
+		bad = tracked_save(t, f) || delta_write(t, t->epoch, &b, stamp, f);
 		if (!bad)
 			zero(&b);
 	}
