@@ -26,7 +26,7 @@ void ack_for(struct ack *a, enum ack_kind kind, const struct head *h)
 
 size_t ack_format(const struct ack *a, char text[ACK_TEXT_MAX])
 {
-	static const char *const kinds[] = {"done", "upto", "failed"};
+	static const char *const kinds[] = {"done", "upto", "unread", "failed"};
 	char lineage[UUID_TEXT], token[TOKEN_TEXT];
 	size_t n = (size_t)snprintf(text, ACK_TEXT_MAX, "%s%s", start, kinds[a->kind]);
 
@@ -40,6 +40,9 @@ size_t ack_format(const struct ack *a, char text[ACK_TEXT_MAX])
 	if (a->kind == ACK_UPTO)
 		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " offset=%llu%s",
 				      (unsigned long long)a->offset, a->last ? " last" : "");
+	if (a->kind == ACK_UNREAD)
+		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " offset=%llu length=%llu",
+				      (unsigned long long)a->offset, (unsigned long long)a->length);
 	if (a->kind == ACK_FAILED) {
 		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " code=%d why=", (int)a->code);
 		for (const char *p = a->why; *p; p++) // one line, whatever the words are
@@ -143,6 +146,13 @@ static bool body(const char *p, struct ack *a)
 			return false;
 		a->last = literal(&p, " last");
 		return !*p;
+	}
+	if (literal(&p, "unread")) {
+		uint64_t end;
+		a->kind = ACK_UNREAD;
+		return binding(&p, a) && number(&p, " offset=", &a->offset) &&
+		       number(&p, " length=", &a->length) && a->length &&
+		       !__builtin_add_overflow(a->offset, a->length, &end) && !*p;
 	}
 	a->kind = ACK_FAILED;
 	return literal(&p, "failed") && failure(&p, a);

@@ -15,6 +15,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_commit(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_consumer(int argc, char **argv);
+int cmd_resync(int argc, char **argv);
 int cmd_follow(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 
@@ -48,12 +49,20 @@ int session_flip(struct session *s, struct fault *f);
 // The flip's stamp of a wanted device.
 const struct stamp *session_stamp(const struct session *s, const struct tracked *t);
 
+// Ranges that an epoch's acks say could not be read, ascending, and the epoch's token.
+struct unread {
+	struct token token;
+	struct extent *e;
+	size_t n, room;
+};
+
 // A device whose acks are awaited.
 struct awaited {
 	const char *dev; // as it was named
 	uint32_t major, minor;
 	uint64_t epoch; // that must be acked; 0: any
 	bool done;      // a done ack, or an upto that was the last of a limited list, for it
+	struct unread unread;
 };
 
 // What came of a pipe of acks.
@@ -65,8 +74,9 @@ struct verdict {
 	bool gave_up; // before the pipe's end
 };
 
-// The session's devices, malloc'ed; NULL with errno.
+// The session's devices; NULL with errno.
 struct awaited *awaited_new(const struct session *s);
+void awaited_free(struct awaited *a, size_t n);
 
 // Read acks of any of the N devices from FD until its end; move the consumer's position on each.
 // TIMEOUT_S: 0: for ever. STOP: give up when nobody reads this pipe any more; -1: none.

@@ -36,6 +36,9 @@ static void describe_tracked(struct head *h, const struct tracked *t, const stru
 	h->base_epoch = c->has_base ? c->epoch : 0;
 	h->base = c->base;
 	h->cursor = c->cursor;
+	h->resync = c->resync;
+	h->replica = c->replica;
+	h->held = c->base;
 }
 
 static size_t stamps_after(const struct changes *ch, uint64_t epoch)
@@ -97,7 +100,7 @@ struct walk {
 	struct changes *ch;
 	uint64_t first; // word
 	size_t at, n;   // bit within the chunk, bits in it
-	uint64_t words[DELTA_CHUNK];
+	uint64_t words[BITFILE_CHUNK];
 };
 
 static void live_or(const struct bitmap *b, uint64_t first, uint64_t *out, size_t n)
@@ -112,17 +115,31 @@ static void set_from(uint64_t *words, size_t nbits, uint64_t first_bit)
 		words[b / 64] |= ~0ull << (b & 63);
 }
 
+// What a comparison found counts below the partial no more; what is to come again, everywhere.
+static int or_extra(struct changes *ch, uint64_t first, uint64_t *from, uint64_t *below, size_t n,
+		    struct fault *f)
+{
+	struct bitfile *b = ch->extra;
+
+	if (b[EXTRA_RESYNC].fd >= 0 && bitfile_or(&b[EXTRA_RESYNC], first, from, n, f))
+		return -1;
+	return b[EXTRA_AGAIN].fd >= 0 && (bitfile_or(&b[EXTRA_AGAIN], first, from, n, f) ||
+					  bitfile_or(&b[EXTRA_AGAIN], first, below, n, f))
+		       ? -1
+		       : 0;
+}
+
 static int fill(struct walk *w, struct fault *f)
 {
 	struct changes *ch = w->ch;
 	uint64_t block0 = w->first * 64, end = (ch->blocks + 63) / 64;
-	size_t n = end - w->first < DELTA_CHUNK ? (size_t)(end - w->first) : DELTA_CHUNK;
-	uint64_t below[DELTA_CHUNK] = {0}, *from = w->words;
+	size_t n = end - w->first < BITFILE_CHUNK ? (size_t)(end - w->first) : BITFILE_CHUNK;
+	uint64_t below[BITFILE_CHUNK] = {0}, *from = w->words;
 
 	memset(w->words, 0, sizeof(w->words));
 	for (size_t i = 0; i < ch->ndeltas; i++) {
-		uint64_t one[DELTA_CHUNK] = {0};
-		if (delta_or(&ch->deltas[i], w->first, one, n, f))
+		uint64_t one[BITFILE_CHUNK] = {0};
+		if (bitfile_or(&ch->deltas[i].bits, w->first, one, n, f))
 			return -1;
 		for (size_t j = 0; j < n; j++) {
 			from[j] |= one[j];
@@ -130,6 +147,8 @@ static int fill(struct walk *w, struct fault *f)
 				below[j] |= one[j];
 		}
 	}
+	if (or_extra(ch, w->first, from, below, n, f))
+		return -1;
 	for (size_t j = 0; j < n && block0 + j * 64 < ch->partial_block; j++) {
 		uint64_t left = ch->partial_block - (block0 + j * 64);
 		uint64_t mask = left >= 64 ? ~0ull : (1ull << left) - 1;
@@ -162,7 +181,9 @@ static void walk_begin(struct walk *w, struct changes *ch)
 {
 	*w = (struct walk){.ch = ch};
 	for (size_t i = 0; i < ch->ndeltas; i++)
-		ch->deltas[i].data_at = 0;
+		ch->deltas[i].bits.data_at = 0;
+	for (int i = 0; i < EXTRAS; i++)
+		ch->extra[i].data_at = 0;
 }
 
 // The next run of blocks (a run may touch the one before: chunks end runs). 1, 0 or -1.
@@ -175,7 +196,7 @@ static int walk_next(struct walk *w, struct extent *e, struct fault *f)
 		size_t from = find(w->words, w->at, w->n, true);
 		if (from < w->n) {
 			w->at = find(w->words, from, w->n, false);
-			uint64_t base = (w->first - DELTA_CHUNK) * 64;
+			uint64_t base = (w->first - BITFILE_CHUNK) * 64;
 			e->offset = (base + from) * block;
 			e->length = (uint64_t)(w->at - from) * block;
 			if (e->offset + e->length > w->ch->head.size)
@@ -186,8 +207,24 @@ static int walk_next(struct walk *w, struct extent *e, struct fault *f)
 			return 0;
 		if (fill(w, f))
 			return -1;
-		w->first += DELTA_CHUNK;
+		w->first += BITFILE_CHUNK;
 	}
+}
+
+static void blank(struct changes *ch)
+{
+	memset(ch, 0, sizeof(*ch));
+	for (int i = 0; i < EXTRAS; i++)
+		ch->extra[i].fd = -1;
+}
+
+static int open_extra(struct changes *ch, const struct tracked *t, const struct consumer *c,
+		      struct fault *f)
+{
+	for (enum extra i = 0; i < EXTRAS; i++)
+		if (extra_open(&ch->extra[i], t, c, i, f) < 0)
+			return -1;
+	return 0;
 }
 
 // ---- the limit
@@ -225,14 +262,14 @@ static int set_limit(struct changes *ch, uint64_t max_bytes, struct fault *f)
 int changes_open(struct changes *ch, const struct tracked *t, const struct consumer *c,
 		 const struct stamp *stamp, uint64_t max_bytes, struct fault *f)
 {
-	memset(ch, 0, sizeof(*ch));
+	blank(ch);
 	describe(&ch->head, t);
 	describe_tracked(&ch->head, t, c, stamp);
 	set_bounds(ch, t, c);
 	if (delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f))
 		return -1;
-	if (!fill_chain(ch, c, f) && (!max_bytes || !set_limit(ch, max_bytes, f)) &&
-	    !head_check(&ch->head, f))
+	if (!open_extra(ch, t, c, f) && !fill_chain(ch, c, f) &&
+	    (!max_bytes || !set_limit(ch, max_bytes, f)) && !head_check(&ch->head, f))
 		return 0;
 	changes_close(ch);
 	return -1;
@@ -243,7 +280,7 @@ int changes_preview(struct changes *ch, const struct kernel *k, struct tracked *
 {
 	uint64_t size = t->dev.size;
 
-	memset(ch, 0, sizeof(*ch));
+	blank(ch);
 	if (identify_again(t, &size, f))
 		return -1;
 	struct tracked now = *t; // with its size as a drain would find it
@@ -251,8 +288,8 @@ int changes_preview(struct changes *ch, const struct kernel *k, struct tracked *
 	describe(&ch->head, &now);
 	ch->head.anonymous = true;
 	set_bounds(ch, &now, c);
-	ch->head.has_partial = false;
-	int bad = delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f);
+	ch->head.has_partial = ch->head.resync = false;
+	int bad = delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f) || open_extra(ch, t, c, f);
 	for (; !bad && ch->nlive < 2; ch->nlive++)
 		bad = kernel_bitmap_map(k, t->slot, (uint32_t)ch->nlive, &ch->live[ch->nlive], f);
 	if (bad)
@@ -265,8 +302,10 @@ void changes_close(struct changes *ch)
 	delta_all_free(ch->deltas, ch->ndeltas);
 	for (size_t i = 0; i < ch->nlive; i++)
 		kernel_bitmap_unmap(&ch->live[i]);
+	for (int i = 0; i < EXTRAS; i++)
+		bitfile_close(&ch->extra[i]);
 	head_free(&ch->head);
-	memset(ch, 0, sizeof(*ch));
+	blank(ch);
 }
 
 static int clip(const struct changes *ch, struct extent *e)

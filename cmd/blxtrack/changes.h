@@ -8,6 +8,7 @@
 
 #include "delta.h"
 #include "extent.h"
+#include "extra.h"
 #include "head.h"
 
 struct changes {
@@ -15,6 +16,7 @@ struct changes {
 	size_t ndeltas;
 	struct bitmap live[2]; // preview only: what no flip has seen yet
 	size_t nlive;
+	struct bitfile extra[EXTRAS]; // fd -1: none of this kind
 	struct head head;
 	uint64_t after_partial; // below block partial_block only deltas after this epoch count
 	uint64_t partial_block;

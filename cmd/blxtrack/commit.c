@@ -51,7 +51,8 @@ static void take_done(struct consumer *c, const struct stamp *s)
 	c->has_base = true;
 	c->base = s->token;
 	c->cursor = s->size;
-	c->has_partial = false;
+	c->has_partial = c->resync = false;
+	c->extra[EXTRA_RESYNC] = 0;
 	c->acked = s->time;
 }
 
@@ -69,8 +70,36 @@ static bool take_upto(struct consumer *c, const struct stamp *s, uint64_t offset
 	return true;
 }
 
+// What is to come again, once the epoch of an ack is durable below OFFSET: what it could not read,
+// and what lay beyond, or was asked for after its list was made.
+static int take_unread(const struct tracked *t, struct consumer *c, const struct stamp *s,
+		       uint64_t offset, const struct unread *u, struct fault *f)
+{
+	struct extra_writer w;
+	struct bitfile old;
+	uint64_t keep = s->epoch <= c->again_epoch ? 0 : (offset + t->block - 1) / t->block;
+	size_t n = u && token_equal(&u->token, &s->token) ? u->n : 0;
+
+	if (!n && (!c->extra[EXTRA_AGAIN] || !keep))
+		return 0;
+	int had = extra_open(&old, t, c, EXTRA_AGAIN, f);
+	int bad = had < 0 || extra_begin(&w, t, f) ? -1 : 0;
+	if (!bad && extra_merge(&w, u->e, n, had ? &old : NULL, keep, f)) {
+		extra_drop(&w);
+		bad = -1;
+	}
+	if (had > 0)
+		bitfile_close(&old);
+	if (bad)
+		return -1;
+	if (n && c->again_epoch < s->epoch)
+		c->again_epoch = s->epoch;
+	return extra_end(&w, c, EXTRA_AGAIN, f);
+}
+
 // The accept rule of model/protocol.py, P.commit. What is late or repeated changes nothing.
-static int move(const struct tracked *t, struct consumer *c, const struct ack *a, struct fault *f)
+static int move(const struct tracked *t, struct consumer *c, const struct ack *a,
+		const struct unread *u, struct fault *f)
 {
 	struct delta *d;
 	size_t n;
@@ -87,14 +116,16 @@ static int move(const struct tracked *t, struct consumer *c, const struct ack *a
 				"ack of epoch %" PRIu64 " with a token that was never issued",
 				a->epoch);
 	} else if (a->kind == ACK_DONE) {
+		bad = take_unread(t, c, s, s->size, u, f);
 		take_done(c, s);
 		moved = true;
-	} else {
-		moved = take_upto(c, s, a->offset);
+	} else if (take_upto(c, s, a->offset)) {
+		bad = take_unread(t, c, s, a->offset, u, f);
+		moved = true;
 	}
 	delta_all_free(d, n);
-	if (moved)
-		bad = consumer_save(t, c, f) || flip_tidy(t, f) ? -1 : 0;
+	if (moved && !bad)
+		bad = consumer_save(t, c, f) || extra_tidy(t, c, f) || flip_tidy(t, f) ? -1 : 0;
 	return bad;
 }
 
@@ -111,9 +142,34 @@ static int take_ack(const struct awaited *w, const char *consumer, const struct 
 	if (!bad && (t->lost[0] || c.lost))
 		bad = fault_set(f, BLX_RESYNC, "%s: tracking is incomplete: %s", t->dev.name,
 				t->lost[0] ? t->lost : "its history is lost");
-	bad = bad || check_binding(t, &c, a, f) || move(t, &c, a, f);
+	bad = bad || check_binding(t, &c, a, f) || move(t, &c, a, &w->unread, f);
 	session_close(&s);
 	return bad ? -1 : 0;
+}
+
+// Ranges are kept until the ack comes that they belong to.
+static int remember_unread(struct unread *u, const struct ack *a, struct fault *f)
+{
+	enum { UNREAD_MAX = 1 << 20 };
+
+	if (u->n && !token_equal(&u->token, &a->token))
+		u->n = 0;
+	u->token = a->token;
+	if (u->n && a->offset < u->e[u->n - 1].offset + u->e[u->n - 1].length)
+		return fault_set(f, BLX_CORRUPT, "unread ranges do not ascend");
+	if (u->n == UNREAD_MAX)
+		return fault_set(f, BLX_SYSTEM, "more than %d ranges could not be read",
+				 UNREAD_MAX);
+	if (u->n == u->room) {
+		size_t room = u->room ? 2 * u->room : 64;
+		struct extent *more = realloc(u->e, room * sizeof(*more));
+		if (!more)
+			return fault_errno(f, "unread ranges");
+		u->e = more;
+		u->room = room;
+	}
+	u->e[u->n++] = (struct extent){a->offset, a->length};
+	return 0;
 }
 
 static void fail(struct verdict *v, const struct awaited *w, enum blx_exit code, const char *fmt,
@@ -162,6 +218,9 @@ static void take_line(struct awaited *all, size_t n, const char *consumer, const
 	} else if (!w) {
 		fail(v, NULL, BLX_TARGET, "ack for device %u:%u, which is none of those named",
 		     a.major, a.minor);
+	} else if (a.kind == ACK_UNREAD) {
+		if (remember_unread(&w->unread, &a, &f))
+			fail(v, w, f.code, "%s", f.text);
 	} else if (take_ack(w, consumer, &a, &f)) {
 		fail(v, w, f.code, "%s", f.text);
 	} else if ((a.kind == ACK_DONE || a.last) && a.epoch >= w->epoch) {
@@ -178,6 +237,13 @@ struct awaited *awaited_new(const struct session *s)
 					.major = s->want[i]->dev.major,
 					.minor = s->want[i]->dev.minor};
 	return a;
+}
+
+void awaited_free(struct awaited *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(a[i].unread.e);
+	free(a);
 }
 
 void commit_acks(struct awaited *a, size_t n, const char *consumer, int fd, int stop,
@@ -260,6 +326,6 @@ int cmd_commit(int argc, char **argv)
 	session_close(&s);
 	commit_acks(a, n, o.consumer, STDIN_FILENO, -1, o.timeout, &v);
 	int code = verdict_report(&v, a, n);
-	free(a);
+	awaited_free(a, n);
 	return code;
 }

@@ -59,6 +59,11 @@ int consumer_load(const struct tracked *t, const char *name, struct consumer *c,
 	c->added = kv_i64(&kv, "added");
 	c->acked = kv_i64(&kv, "acked");
 	c->lost = kv_u64(&kv, "lost");
+	if ((c->resync = kv_has(&kv, "replica")))
+		c->replica = kv_token(&kv, "replica");
+	c->extra[EXTRA_RESYNC] = kv_u64(&kv, "extra-resync");
+	c->extra[EXTRA_AGAIN] = kv_u64(&kv, "extra-again");
+	c->again_epoch = kv_u64(&kv, "again-epoch");
 	int bad = kv_check(&kv, f);
 	kv_free(&kv);
 	return bad;
@@ -83,8 +88,15 @@ int consumer_save(const struct tracked *t, const struct consumer *c, struct faul
 			"partial: %s\npartial-epoch: %" PRIu64 "\npartial-upto: %" PRIu64 "\n",
 			text, c->partial_epoch, c->partial_upto);
 	}
+	if (c->resync) {
+		token_format(&c->replica, text);
+		fprintf(o.to, "replica: %s\n", text);
+	}
 	fprintf(o.to, "added: %" PRId64 "\nacked: %" PRId64 "\nlost: %d\n", c->added, c->acked,
 		c->lost);
+	fprintf(o.to,
+		"extra-resync: %" PRIu64 "\nextra-again: %" PRIu64 "\nagain-epoch: %" PRIu64 "\n",
+		c->extra[EXTRA_RESYNC], c->extra[EXTRA_AGAIN], c->again_epoch);
 	return kv_end(&o, t->dirfd, file, f);
 }
 

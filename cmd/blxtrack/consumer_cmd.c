@@ -62,15 +62,17 @@ static int reset(struct session *s, const char *name, struct fault *f)
 	memcpy(c.name, old.name, sizeof(c.name));
 	c.epoch = s->want[0]->epoch;
 	c.added = time(NULL);
-	return consumer_save(s->want[0], &c, f);
+	return consumer_save(s->want[0], &c, f) || extra_tidy(s->want[0], &c, f) ? -1 : 0;
 }
 
 static int remove_one(struct session *s, const char *name, struct fault *f)
 {
-	struct consumer c;
+	struct consumer c, none = {0};
 
-	return consumer_load(s->want[0], name, &c, f) || consumer_remove(s->want[0], name, f) ? -1
-											      : 0;
+	if (consumer_load(s->want[0], name, &c, f) || consumer_remove(s->want[0], name, f))
+		return -1;
+	memcpy(none.name, c.name, sizeof(none.name));
+	return extra_tidy(s->want[0], &none, f);
 }
 
 static int list(struct session *s, struct fault *f)

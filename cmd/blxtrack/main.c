@@ -23,6 +23,7 @@ static const struct {
 	 "[-c C] [--max SIZE] [--timeout SECONDS] DEV... -- CMD...   drain to CMD, commit from "
 	 "CMD"},
 	{"consumer", cmd_consumer, "add|remove|reset NAME DEV, list DEV  who replicates a device"},
+	{"resync", cmd_resync, "[-c C] DEV < EXTENTS               take what a comparison found"},
 	{"follow", cmd_follow, "DEV...                               print writes as they happen"},
 	{"status", cmd_status, "[DEV...] [--json|--prometheus|--check --warn AGE --crit AGE]"},
 };
@@ -58,8 +59,8 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		usage_error("which command? start, stop, drain, commit, run, consumer, follow or "
-			    "status");
+		usage_error("which command? start, stop, drain, commit, run, consumer, resync, "
+			    "follow or status");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
 		usage(stdout);
 		close_stdout();

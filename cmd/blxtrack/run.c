@@ -268,6 +268,6 @@ int cmd_run(int argc, char **argv)
 	close(acks);
 	finish(&r, v.gave_up);
 	int code = judge(&r, &v);
-	free(r.awaited);
+	awaited_free(r.awaited, r.n);
 	return code;
 }

@@ -238,9 +238,10 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 	for (size_t i = 0; i < n && !bad; i++) {
 		c[i].lost = true;
 		c[i].epoch = t->epoch;
-		c[i].has_base = c[i].has_partial = false;
+		c[i].has_base = c[i].has_partial = c[i].resync = false;
 		c[i].cursor = 0;
-		bad = consumer_save(t, &c[i], f);
+		memset(c[i].extra, 0, sizeof(c[i].extra));
+		bad = consumer_save(t, &c[i], f) || extra_tidy(t, &c[i], f);
 	}
 	free(c);
 	if (!n && !bad) {

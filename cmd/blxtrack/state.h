@@ -106,6 +106,14 @@ int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
 // Blocks of the tracked range.
 uint64_t tracked_blocks(const struct tracked *t);
 
+// Blocks that a consumer lacks besides those of the deltas after its epoch, each kind in a file of
+// its own (extra.h).
+enum extra {
+	EXTRA_RESYNC, // what a comparison found, in place of the whole device
+	EXTRA_AGAIN,  // what could not be read, or is wrong on the other side
+	EXTRAS
+};
+
 // A consumer is a position.
 struct consumer {
 	char name[HEAD_NAME_MAX + 1];
@@ -121,6 +129,11 @@ struct consumer {
 	int64_t added, acked; // seconds since 1970: when it was made, when the epoch it acked was
 			      // cut (0: never)
 	bool lost; // needs a resync or a reset
+	// The base is what this replica held when it was compared; until the next done ack.
+	bool resync;
+	struct token replica;
+	uint64_t extra[EXTRAS]; // number of the file; 0: none
+	uint64_t again_epoch;   // EXTRA_AGAIN is in the lists of later epochs than this
 };
 
 // The epoch that it acked last; 0: none.

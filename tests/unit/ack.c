@@ -78,6 +78,11 @@ int main(void)
 	refuses("Welcome to backup, last login yesterday", "not an ack: Welcome to backup");
 	refuses("blx-ack 2 done " BIND, "not an ack");
 	refuses("blx-ack 1 done", "bad ack");
+	refuses("blx-ack 1 unread " BIND, "bad ack");
+	refuses("blx-ack 1 unread " BIND " offset=0 length=0", "bad ack");
+	refuses("blx-ack 1 unread " BIND " offset=512 length=18446744073709551615", "bad ack");
+	refuses("blx-ack 1 unread " BIND " offset=0 length=512 last", "bad ack");
+	refuses("blx-ack 1 unread offset=0 length=512", "bad ack");
 	refuses("blx-ack 1 done ", "bad ack");
 	refuses("blx-ack 1 done " BIND " ", "bad ack");
 	refuses("blx-ack 1 done " BIND " more", "bad ack");
