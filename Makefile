@@ -27,13 +27,21 @@ BLX_CPPFLAGS += -DHAVE_LIBURING
 URING_LIBS := -luring
 endif
 
+# OpenSSL is optional: without it there is no SHA-256.
+CRYPTO := $(shell pkg-config --exists libcrypto 2>/dev/null && echo yes)
+ifeq ($(CRYPTO),yes)
+BLX_CPPFLAGS += -DHAVE_OPENSSL
+CRYPTO_LIBS := -lcrypto
+endif
+
 # ---- which program uses which library
-PROGRAMS := blxtrack blxread blxpack blxapply blxls
+PROGRAMS := blxtrack blxread blxpack blxapply blxls blxsum
 LIBS_blxtrack := -lbpf -lelf -lz -lxxhash
 LIBS_blxread := -lxxhash -lzstd -lpthread $(URING_LIBS)
 LIBS_blxpack := -lxxhash -lzstd -lpthread
 LIBS_blxapply := -lxxhash -lzstd -lpthread
 LIBS_blxls := -lxxhash -lzstd -lpthread
+LIBS_blxsum := -lxxhash -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 
 LIB_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
 LIBBLX := $(BUILD)/libblx.a
@@ -75,7 +83,7 @@ include tests/tests.mk
 
 # ---- what else must be installed, by its Debian name
 DEPS_BUILD := gcc libc6-dev make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libzstd-dev libxxhash-dev \
-	liburing-dev
+	liburing-dev libssl-dev
 DEPS_DEMO := bc e2fsprogs fio iproute2 mount openssh-client openssh-server procps python3 sqlite3 util-linux
 DEPS_VM = $(if $(filter x86_64,$(shell uname -m)),busybox-static cpio kmod qemu-system-x86 xz-utils \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd))

@@ -35,6 +35,7 @@ struct engine {
 	int (*start)(struct readahead *r);
 	void (*queue)(struct readahead *r, struct entry *e);
 	void (*wait)(struct readahead *r, struct entry *e); // until it is done
+	bool (*look)(struct readahead *r, struct entry *e); // is it done?
 	void (*stop)(struct readahead *r);                  // nothing is in flight any more
 };
 
@@ -45,7 +46,7 @@ struct readahead {
 	uint8_t *arena;
 	size_t head, tail; // bytes of the arena in use: from tail to head, wrapping
 	struct entry ring[DEPTH];
-	uint64_t put, released; // entries counted from the beginning
+	uint64_t put, got, released; // entries counted from the beginning
 
 	pthread_mutex_t lock; // threads only
 	pthread_cond_t work, finished;
@@ -64,6 +65,13 @@ static struct entry *entry(struct readahead *r, uint64_t i)
 	return &r->ring[i % DEPTH];
 }
 
+// A bad sector is ENODATA to the block layer (BLK_STS_MEDIUM), which here says that the device
+// ends.
+static int read_error(int error)
+{
+	return error == ENODATA ? EIO : error;
+}
+
 // GOT bytes of the read have come. A short read is finished here, in the ordinary way, so that the
 // end of the device is told from a read that was merely cut.
 static int complete(struct readahead *r, const struct entry *e, size_t got)
@@ -75,7 +83,7 @@ static int complete(struct readahead *r, const struct entry *e, size_t got)
 		ssize_t more =
 			io_pread_full(r->fd, r->arena + e->place + got, e->n - got, e->from + got);
 		if (more < 0)
-			return errno;
+			return read_error(errno);
 		got += (size_t)more;
 	}
 	return e->n && got < need ? ENODATA : 0;
@@ -141,6 +149,14 @@ static void threads_wait(struct readahead *r, struct entry *e)
 	pthread_mutex_unlock(&r->lock);
 }
 
+static bool threads_look(struct readahead *r, struct entry *e)
+{
+	pthread_mutex_lock(&r->lock);
+	bool yes = e->done;
+	pthread_mutex_unlock(&r->lock);
+	return yes;
+}
+
 static void threads_stop(struct readahead *r)
 {
 	pthread_mutex_lock(&r->lock);
@@ -154,8 +170,8 @@ static void threads_stop(struct readahead *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
-static const struct engine threads = {"threads", threads_start, threads_queue, threads_wait,
-				      threads_stop};
+static const struct engine threads = {"threads",    threads_start, threads_queue,
+				      threads_wait, threads_look,  threads_stop};
 
 // ---- io_uring
 
@@ -194,7 +210,7 @@ static void uring_reap(struct readahead *r, struct io_uring_cqe *cqe)
 	if (res >= 0 || res == -EAGAIN || res == -EINTR)
 		e->error = complete(r, e, res < 0 ? 0 : (size_t)res);
 	else
-		e->error = -res;
+		e->error = read_error(-res);
 	e->done = true;
 }
 
@@ -233,6 +249,18 @@ static void uring_wait(struct readahead *r, struct entry *e)
 	}
 }
 
+// What is queued is handed over, too: the disk has work while the caller has.
+static bool uring_look(struct readahead *r, struct entry *e)
+{
+	struct io_uring_cqe *cqe;
+
+	if (io_uring_sq_ready(&r->uring))
+		io_uring_submit(&r->uring);
+	while (!e->done && !io_uring_peek_cqe(&r->uring, &cqe))
+		uring_reap(r, cqe);
+	return e->done;
+}
+
 static void uring_stop(struct readahead *r)
 {
 	for (uint64_t i = r->released; i < r->put; i++)
@@ -240,7 +268,8 @@ static void uring_stop(struct readahead *r)
 	io_uring_queue_exit(&r->uring);
 }
 
-static const struct engine uring = {"io_uring", uring_start, uring_queue, uring_wait, uring_stop};
+static const struct engine uring = {"io_uring", uring_start, uring_queue,
+				    uring_wait, uring_look,  uring_stop};
 #endif
 
 static int start_engine(struct readahead *r, bool force_threads)
@@ -340,15 +369,20 @@ int readahead_put_hole(struct readahead *r, uint64_t offset, uint64_t length)
 
 int readahead_get(struct readahead *r, struct readahead_chunk *c)
 {
-	if (r->put == r->released)
+	if (r->put == r->got)
 		return 0;
-	struct entry *e = entry(r, r->released);
+	struct entry *e = entry(r, r->got++);
 	r->engine->wait(r, e);
 	c->offset = e->offset;
 	c->length = e->length;
 	c->data = e->n ? r->arena + e->place + (e->offset - e->from) : NULL;
 	errno = e->error;
 	return e->error ? -1 : 1;
+}
+
+bool readahead_ready(struct readahead *r)
+{
+	return r->put > r->got && r->engine->look(r, entry(r, r->got));
 }
 
 void readahead_release(struct readahead *r)

@@ -31,9 +31,12 @@ int readahead_put(struct readahead *r, uint64_t offset, size_t n);
 // Queue a hole of any length: nothing is read. 1 or 0 likewise.
 int readahead_put_hole(struct readahead *r, uint64_t offset, uint64_t length);
 
-// Wait for the oldest not yet released, which *c describes until it is released. 1; 0: there is
-// none; -1 with errno (ENODATA: the device or file ends before), c->offset and c->length say which.
+// Wait for the oldest not yet got, which *c describes until it is released. 1; 0: there is none; -1
+// with errno (ENODATA: the device or file ends before), c->offset and c->length say which.
 int readahead_get(struct readahead *r, struct readahead_chunk *c);
+// readahead_get() would not wait for the disk.
+bool readahead_ready(struct readahead *r);
+// Release the oldest of those got.
 void readahead_release(struct readahead *r);
 
 // "io_uring" or "threads".

@@ -13,6 +13,8 @@
 
 typedef unsigned long long ull;
 
+enum { DIRECT_ALIGN = 4096 };
+
 static int start_reading(struct source *s, uint32_t align, bool threads, struct fault *f)
 {
 	s->ahead = readahead_new(s->fd, align, threads);
@@ -30,15 +32,41 @@ static int open_device(struct source *s, bool threads, struct fault *f)
 	return start_reading(s, s->dev.logical_block, threads, f);
 }
 
+// What O_DIRECT wants of offsets and lengths in this file; 0: it cannot be read so.
+static uint32_t direct_align(int fd)
+{
+#ifdef STATX_DIOALIGN
+	struct statx x;
+
+	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &x) && x.stx_mask & STATX_DIOALIGN)
+		return x.stx_dio_mem_align <= DIRECT_ALIGN ? x.stx_dio_offset_align : 0;
+#endif
+	uint8_t probe[DIRECT_ALIGN] __attribute__((aligned(DIRECT_ALIGN)));
+
+	return pread(fd, probe, sizeof(probe), 0) < 0 ? 0 : DIRECT_ALIGN;
+}
+
 static int open_file(struct source *s, const char *path, bool threads, struct fault *f)
 {
+	uint32_t align = 0;
 	struct stat st;
 
-	s->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (s->direct)
+		s->fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+	if (s->fd >= 0)
+		align = direct_align(s->fd);
+	if (s->fd >= 0 && (!align || align > READAHEAD_MAX)) {
+		close(s->fd);
+		s->fd = -1;
+	}
+	if (s->fd < 0) {
+		align = 1;
+		s->fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
 	if (s->fd < 0 || fstat(s->fd, &st))
 		return fault_errno(f, "%s: open", path);
 	s->size = (uint64_t)st.st_size;
-	return start_reading(s, 1, threads, f);
+	return start_reading(s, align, threads, f);
 }
 
 int source_open(struct source *s, const char *path, bool threads, struct fault *f)
@@ -163,6 +191,10 @@ static int look_for_holes(struct source *s, uint64_t offset, struct fault *f)
 		return fault_errno(f, "%s: seek at %llu", s->name, (ull)offset);
 	s->data = (uint64_t)data;
 	s->hole = (uint64_t)hole;
+	if (s->grain) {
+		s->data &= ~(uint64_t)(s->grain - 1);
+		s->hole = (s->hole + s->grain - 1) & ~(uint64_t)(s->grain - 1);
+	}
 	return 0;
 }
 

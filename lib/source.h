@@ -13,6 +13,10 @@
 
 struct source {
 	int fd; // -1: not open
+	// To be set before opening: read files with O_DIRECT too, where they can be; and holes of
+	// files are told apart by this many bytes (a power of two up to READAHEAD_MAX; 0: exactly).
+	bool direct;
+	uint32_t grain;
 	bool is_device;
 	struct blkdev dev;   // of a device
 	uint64_t size;       // bytes

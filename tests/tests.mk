@@ -2,7 +2,7 @@
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIBBLX)
 	@mkdir -p $(@D)
-	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 units: $(UNITS)
 .PHONY: units
 
@@ -13,7 +13,7 @@ $(BUILD)/tools/btfcheck: $(BUILD)/cmd/blxtrack/btf.o
 $(BUILD)/tools/btfcheck: TOOL_LIBS := -lbpf -lelf -lz
 $(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(LIBBLX)
 	@mkdir -p $(@D)
-	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBBLX) $(TOOL_LIBS) -lxxhash -lzstd -lpthread $(URING_LIBS)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBBLX) $(TOOL_LIBS) -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 tools: $(TOOLS)
 .PHONY: tools
 

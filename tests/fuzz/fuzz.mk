@@ -8,11 +8,11 @@ FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(wildcard lib/*.c))
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(wildcard lib/*.[ch])
 	@mkdir -p $(@D)
-	$(CLANG) $(BLX_CPPFLAGS) -std=c17 $(WARN) -O1 -g $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) -lxxhash -lzstd -lpthread
+	$(CLANG) $(BLX_CPPFLAGS) -std=c17 $(WARN) -O1 -g $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) -lxxhash -lzstd -lpthread $(CRYPTO_LIBS)
 
 $(BUILD)/fuzz/kept-%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/kept.o $(LIBBLX)
 	@mkdir -p $(@D)
-	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $^ -lxxhash -lzstd -lpthread $(URING_LIBS)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $^ -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 tools: $(FUZZ:%=$(BUILD)/fuzz/kept-%)
 
 fuzz: $(FUZZ:%=fuzz-%)
