@@ -8,8 +8,8 @@ setup() {
 }
 
 teardown() {
-  if [ -d mnt ]; then umount mnt 2>/dev/null || true; fi
   loops_done
+  if [ -d mnt ]; then umount mnt 2>/dev/null || true; fi
 }
 
 # tracked_list DEV "OFFSET LENGTH"...: a list as the tracker prints it.
@@ -65,7 +65,28 @@ noise() {
 
 # frames STREAM: type, offset and length of the frames that carry bytes.
 frames() {
-  blxls -v "$1" | awk '$2 == "DATA" || $2 == "ZERO" { print $2, $3, $4 }'
+  blxls -v "$1" | awk '$2 == "DATA" || $2 == "ZERO" || $2 == "BAD" { print $2, $3, $4 }'
+}
+
+# bad_file: `image`, 4 MiB on a btrfs where the blocks at 1503232, 2093056 and 2097152 cannot be read: the checksums of
+# what lies below do not agree. `want` is what it held.
+bad_file() {
+  local at
+  truncate -s 128M pool
+  mkfs.btrfs -q pool
+  mkdir mnt
+  mount -o loop pool mnt
+  noise want 4M
+  for at in 1503232 2093056 2097152; do
+    printf 'bad sector at %s' $at | dd of=want bs=4096 seek=$((at / 4096)) conv=notrunc status=none
+  done
+  cp --reflink=never want mnt/image
+  ln -s mnt/image image
+  umount mnt
+  for at in $(grep -abo 'bad sector at' pool | cut -d: -f1); do
+    printf X | dd of=pool bs=1 seek="$at" conv=notrunc status=none
+  done
+  mount -o loop pool mnt
 }
 
 # ---- the bytes
@@ -440,6 +461,87 @@ refused() {
   done
 }
 
+@test "a bad sector is an error that names --skip-bad" {
+  bad_file
+  run -3 --separate-stderr blxread -a --whole image
+  [[ $stderr == "blxread: image: read of "*": Input/output error; --skip-bad FILE goes on without what cannot be read" ]] ||
+    fail "$stderr"
+}
+
+@test "--skip-bad leaves out the blocks that cannot be read, and no other" {
+  bad_file
+  dev=$(losetup --find --show image)
+  echo "$dev" >>loops
+  for from in image "$dev"; do
+    for engine in --progress --no-uring; do
+      run -0 --separate-stderr blxread -a -w "$engine" --skip-bad bad -o stream "$from"
+      [[ $stderr == *"blxread: $from: 2 ranges, 12288 bytes in all, could not be read: bad lists them"* ]] ||
+        fail "$stderr"
+      [ "$(blxls -v stream 2>&- | awk '$2 == "BAD" { print $3, $4 }')" = $'1503232 4096\n2093056 8192' ]
+      [ "$(grep -v '^#' bad)" = $'1503232 4096\n2093056 8192' ]
+      truncate -s 0 got
+      truncate -s 4M got
+      python3 "$TOP/tests/replay.py" got <stream
+      blxread -a want <bad >rest
+      python3 "$TOP/tests/replay.py" got <rest
+      cmp want got
+    done
+  done
+}
+
+@test "--skip-bad keeps to the ranges that were asked for" {
+  bad_file
+  printf '%s\n' "1500000 3300" "1504000 1000" "1507328 100" >ranges
+  blxread -a --plain --skip-bad bad image <ranges >stream
+  [ "$(frames stream)" = $'DATA 1500000 3232\nBAD 1503232 68\nBAD 1504000 1000\nDATA 1507328 100' ] || fail "$(frames stream)"
+}
+
+@test "--skip-bad writes an empty list where all can be read, and after a failure none" {
+  noise image 1M
+  echo old >bad
+  blxread -a -w --skip-bad bad image >stream
+  [ "$(grep -v '^# time' bad)" = $'# blx-extents 1\n# size: 1048576\n# end: 0 0' ]
+  cp bad want
+  run -5 bash -c 'echo 0 1048577 | blxread -a -p --skip-bad bad image >stream'
+  cmp bad want
+  [ ! -e bad.new ]
+}
+
+@test "--skip-bad lists the last epoch of a pipe, and all of several lists" {
+  loop_new 8M
+  noise "$FILE" 4M
+  truncate -s 4M "$FILE" # what is beyond is an I/O error
+  { tracked_list "$DEV" "4194304 4096"; tracked_list "$DEV" "0 4096" "8384512 4096"; } >lists
+  blxread --skip-bad bad <lists >stream 2>words
+  [ "$(blxls -v stream 2>&- | grep -c COMMIT)" = 2 ]
+  [ "$(grep -v '^#' bad)" = "8384512 4096" ]
+  grep -qx "# name: ${DEV##*/}" bad
+  run -1 grep lineage bad
+  blxread --skip-bad bad lists >stream 2>words
+  [ "$(grep -v '^#' bad)" = $'4194304 4096\n8384512 4096' ]
+}
+
+@test "--skip-bad replaces neither what is read nor the output" {
+  noise image 1M
+  cp image want
+  run -2 blxread -a -w --skip-bad image -o stream image
+  has "image: is the file of --skip-bad too"
+  run -2 blxread -a -w --skip-bad stream -o stream image
+  has "--skip-bad 'stream': is the output"
+  run -2 blxread -a -w --skip-bad - -o stream image
+  has "--skip-bad '-': a file's name is expected"
+  cmp image want
+  [ ! -e image.new ]
+}
+
+@test "a list of bad sectors that cannot be written is an error, and an ABORT" {
+  bad_file
+  run -3 bash -c 'blxread -a -w --skip-bad /dev/full image >stream'
+  has "/dev/full: write: No space left on device"
+  run -4 blxls --check stream
+  has "ABORT (code 3)"
+}
+
 @test "a file that shrinks under us is an error" {
   noise image 2M
   {
@@ -645,7 +747,7 @@ untouched() {
 @test "help and version go to standard output, which is checked" {
   run -0 blxread --help
   has "usage: blxread"
-  for option in anonymous plain whole label rate progress output no-uring help version; do
+  for option in anonymous plain whole label rate progress output skip-bad no-uring help version; do
     has "--$option"
   done
   run -0 blxread --version

@@ -23,6 +23,8 @@ while True:
             n = min(length, 1 << 20)
             image.write(bytes(n))
             length -= n
+    elif kind == 8:  # could not be read
+        pass
     elif kind == 5:
         break
     else:

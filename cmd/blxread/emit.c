@@ -20,23 +20,32 @@ static bool is_zero(const uint8_t *p, size_t n)
 
 int emit_flush(struct emit *e)
 {
-	struct extent z = e->zero;
+	struct extent run = e->run;
 
-	e->zero.length = 0;
-	return z.length ? stream_write_zero(e->to, z.offset, z.length) : 0;
+	e->run.length = 0;
+	if (!run.length)
+		return 0;
+	return e->bad ? stream_write_bad(e->to, run.offset, run.length)
+		      : stream_write_zero(e->to, run.offset, run.length);
 }
 
-static int put_zero(struct emit *e, uint64_t offset, uint64_t n)
+static int put_run(struct emit *e, uint64_t offset, uint64_t n, bool bad)
 {
 	progress_add(&e->progress, n);
-	if (e->zero.length && e->zero.offset + e->zero.length == offset) {
-		e->zero.length += n;
+	if (e->run.length && e->bad == bad && e->run.offset + e->run.length == offset) {
+		e->run.length += n;
 		return 0;
 	}
 	if (emit_flush(e))
 		return -1;
-	e->zero = (struct extent){offset, n};
+	e->run = (struct extent){offset, n};
+	e->bad = bad;
 	return 0;
+}
+
+int emit_bad(struct emit *e, uint64_t offset, uint64_t n)
+{
+	return put_run(e, offset, n, true);
 }
 
 static int put_data(struct emit *e, uint64_t offset, const uint8_t *p, size_t n)
@@ -70,11 +79,11 @@ static size_t run_length(const uint8_t *p, uint64_t offset, size_t i, size_t n, 
 int emit_chunk(struct emit *e, const struct readahead_chunk *c)
 {
 	if (!c->data)
-		return put_zero(e, c->offset, c->length);
+		return put_run(e, c->offset, c->length, false);
 	for (size_t i = 0, n; i < c->length; i += n) {
 		bool zero = false;
 		n = run_length(c->data, c->offset, i, (size_t)c->length, &zero);
-		if (zero ? put_zero(e, c->offset + i, n)
+		if (zero ? put_run(e, c->offset + i, n, false)
 			 : put_data(e, c->offset + i, c->data + i, n))
 			return -1;
 	}

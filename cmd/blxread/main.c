@@ -2,7 +2,6 @@
 // blxread: the bytes of an extent list's ranges, as a block stream.
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,25 +11,17 @@
 #include "die.h"
 #include "emit.h"
 #include "extlist.h"
-#include "num.h"
+#include "options.h"
 #include "output.h"
+#include "skip.h"
 #include "source.h"
-
-struct options {
-	bool anonymous, plain, whole, threads, progress;
-	uint64_t rate;
-	const char *label; // NULL: that of the list
-	const char *out;   // NULL: stdout
-	const char *path;  // NULL: the device that the list names
-	char **lists;      // files; NULL: standard input
-	int nlists;
-};
 
 struct run {
 	const struct options *o;
 	struct output out;
 	struct source source;
 	struct emit emit;
+	struct skip skip;
 	const char *list; // that is being read; NULL: standard input
 };
 
@@ -52,9 +43,26 @@ static void refuse_itself(const struct run *r)
 {
 	if (source_is(&r->source, &r->out.old))
 		die_usage("%s: is the output too", r->source.name);
+	if (r->skip.to && source_is(&r->source, &r->skip.out.old))
+		die_usage("%s: is the file of --skip-bad too", r->source.name);
 }
 
 // ---- one epoch
+
+static void read_failed(struct run *r, const struct readahead_chunk *c, int error, struct fault *f)
+{
+	struct fault why = *f;
+
+	if (!skip_may(error))
+		fail(r, f);
+	if (!r->skip.name) {
+		fault_set(f, why.code, "%s; --skip-bad FILE goes on without what cannot be read",
+			  why.text);
+		fail(r, f);
+	}
+	if (skip_read(&r->skip, &r->source, (struct extent){c->offset, c->length}, &r->emit, f))
+		fail(r, f);
+}
 
 // false: nothing is queued any more.
 static bool emit_oldest(struct run *r)
@@ -64,10 +72,10 @@ static bool emit_oldest(struct run *r)
 	int got = source_next(&r->source, &c, &f);
 
 	if (got < 0)
-		fail(r, &f);
-	if (!got)
+		read_failed(r, &c, errno, &f);
+	else if (!got)
 		return false;
-	if (emit_chunk(&r->emit, &c))
+	else if (emit_chunk(&r->emit, &c))
 		output_die(&r->out);
 	readahead_release(r->source.ahead);
 	return true;
@@ -88,16 +96,26 @@ static void read_extent(struct run *r, struct extent e)
 
 static void begin(struct run *r, const struct head *h)
 {
+	struct fault f;
+
 	source_rewind(&r->source);
+	if (skip_begin(&r->skip, h, &f))
+		fail(r, &f);
 	if (stream_write_head(r->emit.to, h))
 		output_die(&r->out);
 }
 
 static void commit(struct run *r)
 {
+	struct fault f;
+
 	while (emit_oldest(r))
 		;
-	if (emit_flush(&r->emit) || stream_write_commit(r->emit.to))
+	if (emit_flush(&r->emit))
+		output_die(&r->out);
+	if (skip_end(&r->skip, &r->source, &f))
+		fail(r, &f);
+	if (stream_write_commit(r->emit.to))
 		output_die(&r->out);
 }
 
@@ -240,142 +258,6 @@ static void read_files(struct run *r)
 	}
 }
 
-// ---- the command line
-
-static void usage(void)
-{
-	puts("usage: blxread [options] [DEV] <extents >stream\n"
-	     "       blxread [options] LIST... >streams\n"
-	     "       blxread -a --plain [options] DEV <ranges >stream\n"
-	     "       blxread -a --whole [options] DEV >stream\n"
-	     "Read the ranges of an extent list from its device and write a block stream; of LIST\n"
-	     "files a stream of each.\n"
-	     "\n"
-	     "  -a, --anonymous    the stream is of no tracked device; DEV may be a file\n"
-	     "  -p, --plain        the list is hand-written: OFFSET LENGTH lines, any order\n"
-	     "  -w, --whole        no list: all of DEV\n"
-	     "  -l, --label NAME   a name for the stream\n"
-	     "  -r, --rate R       at most R bytes of data a second (K, M, G, T)\n"
-	     "  -P, --progress     show progress even if stderr is no terminal\n"
-	     "  -o, --output FILE  write there (-: standard output)\n"
-	     "      --no-uring     read with threads, not with io_uring\n"
-	     "  -h, --help         this text\n"
-	     "      --version      the version");
-}
-
-static void print_and_exit(void (*print)(void))
-{
-	print();
-	close_stdout();
-	exit(BLX_OK);
-}
-
-static void parse_option(struct options *o, int c)
-{
-	switch (c) {
-	case 'a':
-		o->anonymous = true;
-		break;
-	case 'p':
-		o->plain = true;
-		break;
-	case 'w':
-		o->whole = true;
-		break;
-	case 'l':
-		if (!head_name_ok(optarg))
-			die_usage("--label '%s': not a name (1 to %d of A-Z a-z 0-9 . _ : -)",
-				  optarg, HEAD_NAME_MAX);
-		o->label = optarg;
-		break;
-	case 'r':
-		if (num_size(optarg, &o->rate) || !o->rate)
-			die_usage("--rate '%s': not a number of bytes", optarg);
-		break;
-	case 'P':
-		o->progress = true;
-		break;
-	case 'o':
-		if (!*optarg)
-			die_usage("--output '': a file's name is expected");
-		o->out = strcmp(optarg, "-") ? optarg : NULL;
-		break;
-	case 'U':
-		o->threads = true;
-		break;
-	case 'h':
-		print_and_exit(usage);
-		break;
-	case 'V':
-		print_and_exit(print_version);
-		break;
-	default: // the library has refused the rest
-		break;
-	}
-}
-
-// A pipe, or a file that begins as a list does; or an empty one, which is none, and no device
-// either.
-static bool is_list(const char *path)
-{
-	struct stat st;
-	char first = '#';
-
-	if (stat(path, &st) || !S_ISREG(st.st_mode))
-		return !stat(path, &st) && S_ISFIFO(st.st_mode);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool yes = fd >= 0 && read(fd, &first, 1) >= 0 && first == '#';
-	if (fd >= 0)
-		close(fd);
-	return yes;
-}
-
-static void parse_operands(struct options *o, int n, char **names)
-{
-	if (!n)
-		return;
-	if (o->anonymous || !is_list(names[0])) {
-		o->path = names[0];
-		if (n > 1)
-			die_usage("'%s': one device only", names[1]);
-		return;
-	}
-	o->lists = names;
-	o->nlists = n;
-}
-
-static void parse_options(struct options *o, int argc, char **argv)
-{
-	static const struct option longs[] = {{"anonymous", 0, 0, 'a'},
-					      {"plain", 0, 0, 'p'},
-					      {"whole", 0, 0, 'w'},
-					      {"label", 1, 0, 'l'},
-					      {"rate", 1, 0, 'r'},
-					      {"progress", 0, 0, 'P'},
-					      {"output", 1, 0, 'o'},
-					      {"no-uring", 0, 0, 'U'},
-					      {"help", 0, 0, 'h'},
-					      {"version", 0, 0, 'V'},
-					      {0}};
-
-	for (int c; (c = getopt_or_die(argc, argv, "apwl:r:Po:h", longs)) != -1;)
-		parse_option(o, c);
-	parse_operands(o, argc - optind, argv + optind);
-	if (o->path && !*o->path)
-		die_usage("'': a device is expected");
-	if (o->plain && o->whole)
-		die_usage("--plain and --whole exclude each other");
-	if ((o->plain || o->whole) && !o->anonymous)
-		die_usage("--%s makes a stream of no tracked device: it needs -a",
-			  o->plain ? "plain" : "whole");
-	if (o->anonymous && !o->path)
-		die_usage("-a needs the device or file to read");
-	if (o->nlists > 1 && o->label)
-		die_usage("--label: several lists would get the same one");
-	if (!o->whole && !o->nlists && isatty(STDIN_FILENO))
-		die_usage("no extent list: standard input is a terminal");
-}
-
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -384,7 +266,8 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	parse_options(&o, argc, argv);
-	output_open(&r.out, o.out);
+	output_open(&r.out, OUTPUT_STREAM, o.out);
+	skip_init(&r.skip, o.skip, o.nlists, &r.out);
 	r.emit.to = stream_writer_new(r.out.fd);
 	if (!r.emit.to)
 		die_errno("stream");
@@ -402,6 +285,7 @@ int main(int argc, char **argv)
 		read_files(&r);
 	else
 		read_lists(&r, STDIN_FILENO);
+	skip_finish(&r.skip);
 	if (stream_write_end(r.emit.to))
 		output_die(&r.out);
 	progress_end(&r.emit.progress);

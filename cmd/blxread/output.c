@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// The file that is being written is named in two static variables, because exit handlers and
-// signal handlers take no argument.
+// The files that are being written are named in static variables, because exit handlers and signal
+// handlers take no argument.
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -15,15 +15,19 @@
 #include "file.h"
 #include "output.h"
 
-static char target[PATH_MAX];       // links followed
-static char fresh[PATH_MAX + 4];    // target.new
-static volatile sig_atomic_t owned; // fresh is ours to remove
+static struct {
+	char target[PATH_MAX];       // links followed
+	char fresh[PATH_MAX + 4];    // target.new
+	volatile sig_atomic_t owned; // fresh is ours to remove
+} files[OUTPUT_KINDS];
 
 static void remove_fresh(void)
 {
-	if (owned)
-		unlink(fresh);
-	owned = 0;
+	for (int i = 0; i < OUTPUT_KINDS; i++) {
+		if (files[i].owned)
+			unlink(files[i].fresh);
+		files[i].owned = 0;
+	}
 }
 
 // The handler is reset by then: the signal ends us as it would have.
@@ -37,7 +41,11 @@ static void remove_at_the_end(void)
 {
 	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 	struct sigaction act = {.sa_handler = remove_and_go, .sa_flags = (int)SA_RESETHAND}, old;
+	static bool done;
 
+	if (done)
+		return;
+	done = true;
 	atexit(remove_fresh);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
 		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
@@ -46,13 +54,15 @@ static void remove_at_the_end(void)
 
 static void open_fresh(struct output *o)
 {
+	char *target = files[o->kind].target, *fresh = files[o->kind].fresh;
+
 	// What the name links to is replaced, not the link.
 	if (!realpath(o->name, target) &&
-	    (size_t)snprintf(target, sizeof(target), "%s", o->name) >= sizeof(target)) {
+	    (size_t)snprintf(target, PATH_MAX, "%s", o->name) >= PATH_MAX) {
 		errno = ENAMETOOLONG;
 		die_errno("%s: open", o->name);
 	}
-	snprintf(fresh, sizeof(fresh), "%s.new", target);
+	strcpy(stpcpy(fresh, target), ".new");
 	remove_at_the_end();
 	o->fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (o->fd < 0 && errno == EEXIST)
@@ -60,32 +70,35 @@ static void open_fresh(struct output *o)
 		    "%s: exists: another blxread writes it, or was killed (then remove it)", fresh);
 	if (o->fd < 0)
 		die_errno("%s: open", fresh);
-	owned = 1;
+	files[o->kind].owned = 1;
 	o->fresh = true;
 }
 
-void output_open(struct output *o, const char *name)
+void output_open(struct output *o, enum output_kind kind, const char *name)
 {
-	*o = (struct output){.fd = STDOUT_FILENO, .name = name};
+	static const char *const options[] = {"--output", "--skip-bad"};
+
+	*o = (struct output){.kind = kind, .fd = STDOUT_FILENO, .name = name};
 	if (!name) {
 		if (fstat(o->fd, &o->old))
 			die_stdout();
 	} else if (stat(name, &o->old) ? errno == ENOENT : S_ISREG(o->old.st_mode)) {
 		open_fresh(o);
 	} else if (S_ISBLK(o->old.st_mode)) {
-		die_usage("--output '%s': a block device would be overwritten", name);
+		die_usage("%s '%s': a block device would be overwritten", options[kind], name);
 	} else {
 		o->fd = open(name, O_WRONLY | O_CLOEXEC);
 		if (o->fd < 0)
 			die_errno("%s: open", name);
 	}
-	if (isatty(o->fd))
+	if (kind == OUTPUT_STREAM && isatty(o->fd))
 		die_usage("%s is a terminal: a stream is binary", name ? name : "standard output");
 }
 
 // A stream in a file may be acked from there: it must survive a power cut first.
 void output_finish(struct output *o)
 {
+	const char *target = files[o->kind].target, *fresh = files[o->kind].fresh;
 	char dir[PATH_MAX];
 
 	if (o->name && fsync(o->fd) && errno != EINVAL && errno != EROFS)
@@ -96,7 +109,7 @@ void output_finish(struct output *o)
 		return;
 	if (rename(fresh, target))
 		die_errno("%s: rename", fresh);
-	owned = 0;
+	files[o->kind].owned = 0;
 	snprintf(dir, sizeof(dir), "%s", target);
 	if (file_sync_dir(dirname(dir)))
 		die_errno("%s: fsync of its directory", o->name);

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Where the stream goes. A regular file is written beside, as NAME.new, and takes the name only
-// when all of it is durable: a run that fails leaves what was there alone.
+// Where the stream goes, and the list of what could not be read. A regular file is written beside,
+// as NAME.new, and takes the name only when all of it is durable: a run that fails leaves what was
+// there alone.
 #ifndef BLXREAD_OUTPUT_H
 #define BLXREAD_OUTPUT_H
 
 #include <stdbool.h>
 #include <sys/stat.h>
 
+enum output_kind { OUTPUT_STREAM, OUTPUT_LIST, OUTPUT_KINDS }; // one of each at a time
+
 struct output {
+	enum output_kind kind;
 	int fd;
 	const char *name; // for the words; NULL: standard output
 	bool fresh;       // NAME.new is being written
-	struct stat old;  // what the stream goes to, or will replace; all 0 if there is none
+	struct stat old;  // what it goes to, or will replace; all 0 if there is none
 };
 
-// NAME NULL: standard output. Dies if it cannot be written, is a block device or a terminal. From
-// here on any exit, and the usual signals, remove NAME.new.
-void output_open(struct output *o, const char *name);
+// NAME NULL: standard output. Dies if it cannot be written, is a block device or, for a stream, a
+// terminal. From here on any exit, and the usual signals, remove NAME.new.
+void output_open(struct output *o, enum output_kind kind, const char *name);
 
 // What was written is durable and has its name; or dies.
 void output_finish(struct output *o);
