@@ -186,6 +186,13 @@ ack() {
   { ack unread 'offset=4096 length=512'; ack unread 'offset=1048576 length=8192'; ack 'done'; } | blxtrack commit "$DEV"
   run -0 extents
   [ "$output" = $'4096 4096\n1048576 8192' ]
+  run -0 blxtrack status "$DEV"
+  has 'whole, epoch 1, '
+  has 'lacks 12288 bytes, of them 12288 unread or to come again'
+  run -0 blxtrack status --json "$DEV"
+  has '"lacks":12288,"again":12288}'
+  run -0 blxtrack status --prometheus "$DEV"
+  grep -q '^blx_consumer_again_bytes{.*} 12288$' <<<"$output"
   write_at 0
   blxtrack drain "$DEV" >list
   { ack unread 'offset=4096 length=512'; ack upto 'offset=65536'; } >acks

@@ -31,10 +31,12 @@ static int load_consumer(const struct tracked *t, const char *name, struct consu
 		return -1;
 	if (!c->lost)
 		return 0;
-	return fault_set(f, BLX_RESYNC,
-			 "%s: the history that consumer %s had is lost: run 'blxtrack consumer "
-			 "reset %s /dev/%s' for a full copy",
-			 t->dev.name, c->name, c->name, t->dev.name);
+	return fault_set(
+		f, BLX_RESYNC,
+		"%s: the history that consumer %s had is lost: send the differences "
+		"(blxtrack resync), or run 'blxtrack consumer reset %s /dev/%s' for a full "
+		"copy",
+		t->dev.name, c->name, c->name, t->dev.name);
 }
 
 static int open_each(struct lists *l, struct session *s, const struct consumer *c,

@@ -435,7 +435,8 @@ int tracked_lose(struct tracked *t, struct fault *f, const char *fmt, ...)
 	}
 	return fault_set(f, BLX_RESYNC,
 			 "%s: tracking is incomplete: %s; run 'blxtrack start /dev/%s' again, then "
-			 "'blxtrack consumer reset NAME /dev/%s' for each consumer",
+			 "'blxtrack resync' (the differences) or 'blxtrack consumer reset NAME "
+			 "/dev/%s' (a full copy) for each consumer",
 			 t->dev.name, t->lost, t->dev.name, t->dev.name);
 }
 

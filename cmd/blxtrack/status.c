@@ -23,6 +23,7 @@ struct report {
 	struct consumer *consumers;
 	size_t n;
 	uint64_t *lacks; // bytes, a consumer each
+	uint64_t *again; // bytes of them that could not be read, or are wrong on the other side
 	uint64_t *age;   // seconds since the epoch it acked was cut
 	uint64_t deltas;
 };
@@ -115,8 +116,9 @@ static int gather(const struct session *s, struct tracked *t, struct report *r, 
 	r->deltas = nd;
 	delta_all_free(d, nd);
 	r->lacks = calloc(r->n + 1, sizeof(*r->lacks));
+	r->again = calloc(r->n + 1, sizeof(*r->again));
 	r->age = calloc(r->n + 1, sizeof(*r->age));
-	if (!r->lacks || !r->age)
+	if (!r->lacks || !r->again || !r->age)
 		return fault_errno(f, "status");
 	for (size_t i = 0; i < r->n; i++) {
 		const struct consumer *c = &r->consumers[i];
@@ -128,6 +130,8 @@ static int gather(const struct session *s, struct tracked *t, struct report *r, 
 		if (changes_preview(&ch, &s->k, t, c, f))
 			return -1;
 		int bad = changes_bytes(&ch, &r->lacks[i], f);
+		if (ch.extra[EXTRA_AGAIN].fd >= 0)
+			r->again[i] = ch.extra[EXTRA_AGAIN].set * t->block;
 		changes_close(&ch);
 		if (bad)
 			return -1;
@@ -139,6 +143,7 @@ static void release(struct report *r)
 {
 	free(r->consumers);
 	free(r->lacks);
+	free(r->again);
 	free(r->age);
 }
 
@@ -204,6 +209,7 @@ static const char *position_word(const struct report *r, size_t i)
 
 	return !is_known(r, i)  ? "lost"
 	       : !c->has_base   ? "first copy"
+	       : c->resync      ? "resync"
 	       : c->has_partial ? "partial"
 				: "whole";
 }
@@ -238,6 +244,8 @@ static void print_text(const struct report *r)
 		       r->age[i]);
 		if (is_known(r, i))
 			printf(", lacks %" PRIu64 " bytes", r->lacks[i]);
+		if (r->again[i])
+			printf(", of them %" PRIu64 " unread or to come again", r->again[i]);
 		putchar('\n');
 	}
 }
@@ -265,9 +273,10 @@ static void print_json(const struct report *r, bool first)
 		       i ? "," : "", r->consumers[i].name, position_word(r, i),
 		       consumer_acked(&r->consumers[i]), r->consumers[i].acked, r->age[i]);
 		if (is_known(r, i))
-			printf("%" PRIu64 "}", r->lacks[i]);
+			printf("%" PRIu64, r->lacks[i]);
 		else
-			printf("null}");
+			printf("null");
+		printf(",\"again\":%" PRIu64 "}", r->again[i]);
 	}
 	printf("]}");
 }
@@ -301,6 +310,11 @@ static uint64_t lacks_of(const struct report *r, size_t i)
 	return r->lacks[i];
 }
 
+static uint64_t again_of(const struct report *r, size_t i)
+{
+	return r->again[i];
+}
+
 static uint64_t is_lost(const struct report *r, size_t i)
 {
 	return !is_known(r, i);
@@ -316,8 +330,10 @@ static const struct metric metrics[] = {
 	{"blx_tracking_proven", "1 while the disk's statistics prove it", is_proven, false, false},
 	{"blx_epoch", "number of the last epoch", epoch_of, false, false},
 	{"blx_consumer_lacks_bytes", "bytes that the consumer has not acked", lacks_of, true, true},
-	{"blx_consumer_lost", "1 when it needs a reset: what it lacks is not known", is_lost, true,
-	 false},
+	{"blx_consumer_again_bytes", "of them unread at the source, or wrong on the other side",
+	 again_of, true, true},
+	{"blx_consumer_lost", "1 when it needs a reset or a resync: what it lacks is not known",
+	 is_lost, true, false},
 	{"blx_consumer_age_seconds", "seconds since the acked epoch was cut", age_of, true, false},
 };
 
