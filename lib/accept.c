@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "accept.h"
+#include "num.h"
 
 static uint64_t partial_upto(const struct head *h)
 {
@@ -62,7 +63,8 @@ static int same_device(const struct found *w, const struct head *h, struct fault
 
 static int same_size(const struct found *w, const struct head *h, struct fault *f)
 {
-	if (h->size >= w->state->size)
+	// Of a device that was adopted nobody knows how much is its source's.
+	if (h->size >= w->state->size || (w->block && w->state->adopted))
 		return 0;
 	return fault_set(
 		f, BLX_TARGET,
@@ -133,6 +135,8 @@ static enum verdict ordinary(const struct found *w, const struct head *h, struct
 				 "%s: no replica here, and the stream holds only changes", w->name);
 	if (!w->state)
 		return ACCEPT_CREATE;
+	if (w->state->adopted)
+		return fault_set(f, BLX_TARGET, "%s: adopted: only a resync of it fits", w->name);
 	if (same_lineage(w, h, f) || same_device(w, h, f) || same_size(w, h, f))
 		return ACCEPT_REFUSED;
 	if (at_token(w, h))
@@ -140,33 +144,62 @@ static enum verdict ordinary(const struct found *w, const struct head *h, struct
 	return holds(w, h, f) ? ACCEPT_REFUSED : ACCEPT_APPLY;
 }
 
+static int same_replica(const struct found *w, const struct head *h, struct fault *f)
+{
+	char have[UUID_TEXT], want[UUID_TEXT];
+
+	if (token_equal(&w->state->id, &h->replica))
+		return 0;
+	uuid_format(&w->state->id, have);
+	uuid_format(&h->replica, want);
+	return fault_set(f, BLX_TARGET, "%s: wrong replica: this is %s, the resync is of %s",
+			 w->name, have, want);
+}
+
+static int allow_resync(const struct found *w, const char *why, struct fault *f)
+{
+	return fault_set(f, BLX_TARGET, "%s: %s: blxapply --allow resync %s", w->name, why,
+			 w->name);
+}
+
 // A resync list rests on the token that the replica held when it was digested. Its lineage may be a
-// new one: the token, which is fresh for every epoch of every source, takes the place of the names.
+// new one: the replica's id and the token take the place of the names.
 static enum verdict resync(const struct found *w, const struct head *h, struct fault *f)
 {
 	const struct replica *r = w->state;
 
-	if (!r || w->wrong)
-		return ordinary(w, h, f);
-	if (same_size(w, h, f))
+	if (w->wrong || !r) {
+		struct fault why;
+		ordinary(w, h, &why);
+		return fault_set(f, why.code,
+				 "%s; to compare it anew, first: blxapply --allow resync %s",
+				 why.text, w->name);
+	}
+	if (same_replica(w, h, f) || same_size(w, h, f))
 		return ACCEPT_REFUSED;
 	bool ours = token_equal(&r->lineage, &h->lineage);
 	if (ours && same_device(w, h, f))
 		return ACCEPT_REFUSED;
 	if (ours && at_token(w, h))
 		return ACCEPT_ALREADY;
-	// This resync had begun already, with permission, and was cut.
-	if (ours && !replica_complete(r) && head_chain_find(h, &r->touched) > 0)
-		return holds(w, h, f) ? ACCEPT_REFUSED : ACCEPT_APPLY;
-	bool at_base = replica_complete(r) && token_equal(&r->floor, &h->base);
-	if (!at_base && holds(w, h, f))
+	if (holds(w, h, f))
 		return ACCEPT_REFUSED;
-	if (w->may_resync)
+	// This resync was begun before, with permission.
+	bool begun = ours && head_chain_find(h, &r->touched) > 0;
+	if (begun || w->may_resync)
 		return ACCEPT_APPLY;
-	return fault_set(
-		f, BLX_TARGET,
-		"%s: a resync needs permission once; to give it: blxapply --allow resync %s",
-		w->name, w->name);
+	return allow_resync(w, "a resync needs permission once; to give it", f);
+}
+
+static int promoted(const struct found *w, struct fault *f)
+{
+	char text[NUM_TIME_TEXT + 80];
+	char when[NUM_TIME_TEXT];
+
+	num_time_text(w->state->promoted, when);
+	snprintf(text, sizeof(text),
+		 "was promoted on %s: it is no replica any more; to make it one again", when);
+	return allow_resync(w, text, f);
 }
 
 // What lifts a refusal: an overwriting, or a full copy.
@@ -202,13 +235,16 @@ enum verdict accept_judge(const struct found *w, const struct head *h, struct fa
 		return fault_set(f, BLX_TARGET,
 				 "%s: an anonymous stream makes no replica (--restore takes it)",
 				 w->name);
-	enum verdict v = h->resync ? resync(w, h, &why) : ordinary(w, h, &why);
+	bool ended = w->state && w->state->promoted;
+	enum verdict v = ended       ? promoted(w, &why)
+			 : h->resync ? resync(w, h, &why)
+				     : ordinary(w, h, &why);
 	if (v != ACCEPT_REFUSED)
 		return v;
 	if (accept_whole(h) && w->may_init)
 		return ACCEPT_CREATE;
 	*f = why;
-	if (!h->resync)
+	if (!h->resync && !ended)
 		say_remedy(w, h, f);
 	return ACCEPT_REFUSED;
 }

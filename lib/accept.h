@@ -17,6 +17,7 @@ struct found {
 	const struct replica
 		*state;    // NULL: none, or damaged; a pending intent must be dealt with first
 	bool exists;       // the image or device
+	bool block;        // a device, which may be larger than its source
 	const char *wrong; // NULL, or why the image is not what the state says
 	bool may_init, may_resync; // permissions given
 };

@@ -39,6 +39,8 @@ static void put_tokens(FILE *o, const struct replica *r)
 		(unsigned long long)r->intent.epoch, text, (unsigned long long)r->intent.size,
 		(long long)r->intent.time, (unsigned long long)r->intent.inode);
 	fprintf(o, "intent-path: %s\n", r->intent.path);
+	if (r->intent.uses)
+		fputs("intent-uses: permission\n", o);
 }
 
 static void put_all(FILE *o, const struct replica *r)
@@ -56,6 +58,10 @@ static void put_all(FILE *o, const struct replica *r)
 	fprintf(o, "times: %lld %lld\nconsistent: %s\nwriting: %s\n", (long long)r->time,
 		(long long)r->applied, r->consistent ? "yes" : "unknown",
 		r->writing ? "yes" : "no");
+	if (r->adopted)
+		fputs("adopted: yes\n", o);
+	if (r->promoted)
+		fprintf(o, "promoted: %lld\n", (long long)r->promoted);
 	uuid_format(&r->image.boot, text);
 	fprintf(o, "image: %llu %llu %llu %lld %lld %llu %s\n", (unsigned long long)r->image.dev,
 		(unsigned long long)r->image.inode, (unsigned long long)r->image.size,
@@ -189,6 +195,7 @@ static bool scan_intent(const char *t, struct replica_intent *i)
 	    !get(t, "intent-path", buf, sizeof(buf), &v))
 		return false;
 	strcpy(i->path, buf);
+	i->uses = has_key(t, "intent-uses");
 	i->how = !strcmp(how, "spool") ? REPLICA_SPOOL : REPLICA_CLONE;
 	return i->how == REPLICA_SPOOL || !strcmp(how, "clone");
 }
@@ -217,6 +224,10 @@ static bool scan_all(const char *t, struct replica *r)
 	    !scan(t, "image", "uuussul", &m->dev, &m->inode, &m->size, &m->mtime, &m->ctime,
 		  &m->sectors, &m->boot))
 		return false;
+	if (has_key(t, "promoted") && (!scan(t, "promoted", "s", &r->promoted) ||
+				       r->promoted <= 0 || r->promoted > NUM_TIME_MAX))
+		return false;
+	r->adopted = has_key(t, "adopted");
 	r->consistent = !strcmp(consistent, "yes");
 	r->writing = !strcmp(writing, "yes");
 	return scan_tokens(t, r);
@@ -287,6 +298,31 @@ int replica_new(struct replica *r, const struct head *h)
 	return 0;
 }
 
+int replica_register(struct replica *r, bool had, uint64_t size, int64_t now)
+{
+	struct replica was = *r;
+
+	memset(r, 0, sizeof(*r));
+	if (had) {
+		r->id = was.id;
+		r->lineage = was.lineage;
+		r->major = was.major;
+		r->minor = was.minor;
+		strcpy(r->consumer, was.consumer);
+		strcpy(r->label, was.label);
+		strcpy(r->serial, was.serial);
+	} else if (uuid_make(&r->id)) {
+		return -1;
+	}
+	if (token_make(&r->floor, &r->id, sizeof(r->id)))
+		return -1;
+	r->touched = r->floor;
+	r->has_floor = r->adopted = true;
+	r->size = size;
+	r->applied = now;
+	return 0;
+}
+
 void replica_adopt(struct replica *r, const struct head *h)
 {
 	r->lineage = h->lineage;
@@ -339,7 +375,7 @@ void replica_finish(struct replica *r, int64_t now)
 	r->size = r->intent.size;
 	r->time = r->intent.time;
 	r->applied = now;
-	r->has_partial = r->writing = r->consistent = false;
+	r->has_partial = r->writing = r->consistent = r->adopted = false;
 	replica_forget(r);
 }
 

@@ -34,6 +34,7 @@ struct replica_intent {
 	uint64_t size; // of the source at that epoch, bytes
 	int64_t time;  // when the epoch was cut, seconds since 1970; 0: unknown
 	uint64_t inode;
+	bool uses; // the permission given; it is used up once the epoch is in place
 	char path[REPLICA_PATH_MAX];
 };
 
@@ -70,6 +71,11 @@ struct replica {
 	struct token partial;
 	uint64_t partial_upto;
 
+	// The floor's token was made here for whatever the image held: it is of no epoch, and only
+	// a resync list rests on it.
+	bool adopted;
+	int64_t promoted; // when it ceased to be a replica, seconds since 1970; 0: it is one
+
 	// Bytes are being written in place, or room is being reserved: times of the image say
 	// nothing.
 	bool writing;
@@ -93,13 +99,17 @@ int replica_load(int dirfd, const char *name, struct replica *r, struct fault *f
 // Durable when it returns 0. -1: BLX_SYSTEM; the old record or the new one stands.
 int replica_save(int dirfd, const char *name, const struct replica *r, struct fault *f);
 
-// All of it is at the floor, and nothing newer was begun.
+// All of it is at the floor, and nothing newer was begun. An adopted one is.
 bool replica_complete(const struct replica *r);
 
 // ---- the steps; they change the record in memory, the caller saves it
 
 // A new record for a stream, with a fresh id. 0, or -1 with errno.
 int replica_new(struct replica *r, const struct head *h);
+// Whatever the image holds, SIZE bytes, becomes the floor under a fresh token. HAD: the record was
+// read and keeps its id and its source; else both are new, the source's lineage all zero. 0, or -1
+// with errno.
+int replica_register(struct replica *r, bool had, uint64_t size, int64_t now);
 // Take over who the source is.
 void replica_adopt(struct replica *r, const struct head *h);
 // Bytes of H are about to be written to the image.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxapply's parts: target (new images, permissions), guard, sink (bytes), ways (how an epoch gets
-// in), receive, restore, recover, status. All return 0, or -1 with the fault; only
+// in), receive, restore, recover, role, keep, status. All return 0, or -1 with the fault; only
 // main exits.
 #ifndef BLXAPPLY_H
 #define BLXAPPLY_H
@@ -18,8 +18,10 @@
 #include "target.h"
 
 struct options {
-	bool ack, in_place, status, json, recover, restore, progress;
+	bool ack, in_place, status, json, recover, restore, promote, progress;
 	const char *allow;  // "init", "resync" or NULL
+	bool keep;          // with allow: a copy first,
+	const char *kept;   // of this name; NULL: one beside the image
 	const char *spool;  // directory, or NULL: the state directory
 	const char *into;   // directory of the images that labels name, or NULL
 	int timeout_ms;     // without input; -1: for ever
@@ -37,7 +39,7 @@ int target_not_source(const struct target *t, const struct head *h, struct fault
 int target_create(struct target *t, uint64_t size, struct fault *f);
 int target_publish(struct target *t, struct fault *f);
 
-// Permissions given once.
+// Permissions given once, in the open state directory.
 int target_allow(struct target *t, const char *kind, struct fault *f);
 bool target_allowed(const struct target *t, const char *kind);
 int target_use_up(struct target *t, struct fault *f);
@@ -97,7 +99,7 @@ struct job {
 	uint64_t cover_from, next; // see job_ascend()
 	uint64_t frames;
 	bool certifiable;
-	bool use_up; // the stream uses a permission
+	bool use_up; // the epoch uses a permission
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
@@ -116,6 +118,8 @@ int job_fits(const struct job *j, struct fault *f);
 int job_save(struct job *j, struct fault *f);
 // The pending state becomes the state.
 int job_take_over(struct job *j, struct fault *f);
+// Once the pending epoch is in the image: the permission that it uses is gone.
+int job_use_up(struct job *j, struct fault *f);
 // The state is complete at the intent: record, save, ack.
 int job_finish(struct job *j, struct fault *f);
 int job_ack(const struct job *j, const struct ack *a, struct fault *f);
@@ -157,6 +161,14 @@ int into_recover(const struct options *o, struct fault *f);
 int into_head(struct job *j, struct fault *f);
 // Was the epoch TOKEN of the image at PATH, in DIR, decided by a group? 1, 0, or -1.
 int group_decided(const char *dir, const char *path, const struct token *token, struct fault *f);
+
+// --allow: a permission. To be resynced, what is no replica becomes one as it is, and --keep makes
+// a copy first.
+int allow(struct job *j, struct fault *f);
+// A durable copy of what j->t is, under a name that is new. NAME NULL: IMAGE.kept-SUFFIX.
+int keep_copy(struct job *j, const char *name, const char *suffix, struct fault *f);
+// --promote: the end of the replica's role.
+int promote(struct job *j, struct fault *f);
 
 // One stream on stdin. On failure j->h is the head of the epoch that failed, or NULL.
 int receive(struct job *j, struct fault *f);

@@ -22,12 +22,12 @@ static int land(struct job *j, struct fault *f)
 	char path[REPLICA_PATH_MAX];
 
 	if (j->r.intent.how == REPLICA_CLONE)
-		return clone_publish(j, f) ? -1 : job_finish(j, f);
+		return clone_publish(j, f) || job_use_up(j, f) ? -1 : job_finish(j, f);
 	strcpy(path, j->r.intent.path);
 	int bad = spool_apply(j, f);
 	if (bad > 0)
 		return fault_set(f, BLX_SYSTEM, "%s: damaged behind our back", path);
-	if (bad || job_finish(j, f))
+	if (bad || job_use_up(j, f) || job_finish(j, f))
 		return -1;
 	unlink(path);
 	return 0;
@@ -36,6 +36,7 @@ static int land(struct job *j, struct fault *f)
 // Record it: from here on a crash no longer undoes it. A member of a group waits for the others.
 static int intend(struct job *j, struct fault *f)
 {
+	j->r.intent.uses = j->use_up;
 	j->prepared = j->grouped;
 	if (replica_save(j->t.dirfd, j->grouped ? REPLICA_PENDING : REPLICA_STATE, &j->r, f))
 		return -1;
@@ -238,8 +239,9 @@ static int atomic_frame(struct job *j, const struct frame *fr, struct fault *f)
 
 static int atomic_commit(struct job *j, struct fault *f)
 {
-	// A member of a group has something to wait with, be it empty.
-	if (j->grouped && j->clone_fd < 0 && !j->spool && spool_begin(j, f))
+	// A member of a group has something to wait with, and a permission something that it is
+	// used up with, be it empty.
+	if ((j->grouped || j->use_up) && j->clone_fd < 0 && !j->spool && spool_begin(j, f))
 		return -1;
 	if (j->clone_fd >= 0)
 		return clone_commit(j, f);

@@ -82,6 +82,11 @@ int job_ack(const struct job *j, const struct ack *a, struct fault *f)
 						     : 0;
 }
 
+int job_use_up(struct job *j, struct fault *f)
+{
+	return j->r.intent.uses ? target_use_up(&j->t, f) : 0;
+}
+
 int job_finish(struct job *j, struct fault *f)
 {
 	struct ack a;

@@ -16,14 +16,19 @@ static const char USAGE[] =
 	"STREAM\n"
 	"       blxapply [--ack] [--spool DIR] [--timeout T] [--progress] --into DIR < STREAMS\n"
 	"       blxapply --restore [--timeout T] [--progress] TARGET < STREAM\n"
-	"       blxapply --allow init|resync TARGET\n"
+	"       blxapply --allow init|resync [--keep[=FILE]] TARGET\n"
+	"       blxapply --promote TARGET\n"
 	"       blxapply --status [--ack | --json] TARGET\n"
 	"       blxapply --recover TARGET | --into DIR\n"
 	"Apply a block stream to an image file or a block device: all of an epoch, or nothing.\n"
 	"\n"
 	"  -a, --ack           write acks on standard output, for blxtrack commit\n"
 	"  -A, --allow WHAT    permit once: init (overwrite what is there), resync (take a resync "
-	"list)\n"
+	"list;\n"
+	"                      what is no replica becomes one, as it is)\n"
+	"  -k, --keep[=FILE]   with --allow resync: a copy first (default: "
+	"TARGET.kept-EPOCH-or-time)\n"
+	"  -p, --promote       TARGET is no replica any more: it takes no streams\n"
 	"  -i, --in-place      write straight into the target; it is incomplete meanwhile\n"
 	"  -I, --into DIR      streams in succession, each to the image in DIR that its label "
 	"names; "
@@ -48,6 +53,7 @@ static const struct option LONG[] = {
 	{"spool", required_argument, NULL, 'S'}, {"timeout", required_argument, NULL, 't'},
 	{"status", no_argument, NULL, 's'},      {"json", no_argument, NULL, 'j'},
 	{"recover", no_argument, NULL, 'r'},     {"restore", no_argument, NULL, 'R'},
+	{"keep", optional_argument, NULL, 'k'},  {"promote", no_argument, NULL, 'p'},
 	{"progress", no_argument, NULL, 'P'},    {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0},
 };
@@ -93,13 +99,16 @@ static _Noreturn void help(void)
 
 static void check(const struct options *o)
 {
-	int modes = o->status + o->recover + o->restore + !!o->allow;
+	int modes = o->status + o->recover + o->restore + o->promote + !!o->allow;
 	bool applying = o->in_place || o->spool;
 
-	if (o->into && (o->in_place || o->status || o->restore || o->allow))
+	if (o->into && (o->in_place || o->status || o->restore || o->promote || o->allow))
 		die_usage("--into is for applying and for --recover, and never --in-place");
 	if (modes > 1)
-		die_usage("--allow, --status, --recover and --restore exclude each other");
+		die_usage(
+			"--allow, --promote, --status, --recover and --restore exclude each other");
+	if (o->keep && (!o->allow || strcmp(o->allow, "resync")))
+		die_usage("--keep goes with --allow resync only");
 	if (modes && applying)
 		die_usage("--in-place and --spool are for applying only");
 	if (o->ack && modes && !o->status)
@@ -119,7 +128,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.timeout_ms = -1};
-	while ((c = getopt_or_die(argc, argv, "aA:iI:S:t:sjrRPh", LONG)) != -1) {
+	while ((c = getopt_or_die(argc, argv, "aA:iI:k::pS:t:sjrRPh", LONG)) != -1) {
 		switch (c) {
 		case 'a':
 			o->ack = true;
@@ -132,6 +141,13 @@ static void parse_options(struct options *o, int argc, char **argv)
 			break;
 		case 'I':
 			o->into = optarg;
+			break;
+		case 'k':
+			o->keep = true;
+			o->kept = optarg;
+			break;
+		case 'p':
+			o->promote = true;
 			break;
 		case 'S':
 			o->spool = optarg;
@@ -210,7 +226,9 @@ static int run(struct job *j, enum blx_exit *code, struct fault *f)
 	if (target_find(&j->t, o->target, f))
 		return -1;
 	if (o->allow)
-		return target_allow(&j->t, o->allow, f);
+		return allow(j, f);
+	if (o->promote)
+		return promote(j, f);
 	if (o->status)
 		return status(j, code, f);
 	if (o->recover)

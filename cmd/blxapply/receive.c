@@ -11,6 +11,7 @@ static int judge(struct job *j, struct fault *f)
 		.name = j->t.path,
 		.state = j->has_state ? &j->r : NULL,
 		.exists = j->t.exists,
+		.block = j->t.block,
 		.wrong = j->wrong[0] ? j->wrong : NULL,
 		.may_init = target_allowed(&j->t, "init"),
 		.may_resync = target_allowed(&j->t, "resync"),
@@ -59,8 +60,8 @@ static int take_head(struct job *j, struct fault *f)
 	if (way == &way_in_place && in_place_begin(j, f))
 		return -1;
 	// Only now: a crash before the state is there must not leave a replica that needs
-	// permission again.
-	if (j->use_up && target_use_up(&j->t, f))
+	// permission again. In the atomic way once the epoch is whole and in place.
+	if (way == &way_in_place && j->use_up && target_use_up(&j->t, f))
 		return -1;
 	j->has_state = true;
 	j->wrong[0] = 0;

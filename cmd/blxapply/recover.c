@@ -73,6 +73,8 @@ static int finish(struct job *j, struct fault *f)
 	char path[REPLICA_PATH_MAX];
 
 	strcpy(path, j->r.intent.path);
+	if (job_use_up(j, f))
+		return -1;
 	replica_finish(&j->r, now_seconds());
 	if (job_save(j, f))
 		return -1;
@@ -210,6 +212,9 @@ static int say_incomplete(const struct job *j, struct fault *f)
 	const char *what = j->r.has_floor ? "an epoch was begun in place and not finished"
 					  : "the first copy was not finished";
 
+	if (j->r.adopted && replica_complete(&j->r))
+		return fault_set(f, BLX_DIFFERS, "%s: adopted: it waits for a resync", j->t.path);
+
 	return fault_set(f, BLX_DIFFERS, "%s: incomplete: %s; the source's next stream goes on",
 			 j->t.path, what);
 }
@@ -219,7 +224,10 @@ int recover_check(struct job *j, struct fault *f)
 	if (!j->wrong[0] && j->has_state &&
 	    target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
 		return -1;
+	if (j->r.promoted)
+		return fault_set(f, BLX_TARGET, "%s: was promoted: it is no replica any more",
+				 j->t.path);
 	if (j->wrong[0])
 		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
-	return replica_complete(&j->r) ? 0 : say_incomplete(j, f);
+	return replica_complete(&j->r) && !j->r.adopted ? 0 : say_incomplete(j, f);
 }

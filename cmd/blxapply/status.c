@@ -8,6 +8,7 @@
 
 #include "apply.h"
 #include "json.h"
+#include "num.h"
 
 static bool same(const struct replica *a, const struct replica *b)
 {
@@ -47,18 +48,22 @@ static int look(struct job *j, struct fault *f)
 
 static const char *condition(const struct job *j)
 {
+	if (j->r.promoted)
+		return "promoted";
 	if (j->wrong[0])
 		return "changed";
 	if (j->r.intent.how != REPLICA_IDLE)
 		return "pending";
-	return replica_complete(&j->r) ? "complete" : "incomplete";
+	if (!replica_complete(&j->r))
+		return "incomplete";
+	return j->r.adopted ? "adopted" : "complete";
 }
 
 static enum blx_exit verdict(const struct job *j)
 {
-	if (j->wrong[0])
+	if (j->wrong[0] || j->r.promoted)
 		return BLX_TARGET;
-	return replica_complete(&j->r) ? BLX_OK : BLX_DIFFERS;
+	return replica_complete(&j->r) && !j->r.adopted ? BLX_OK : BLX_DIFFERS;
 }
 
 static long long age(const struct replica *r)
@@ -71,12 +76,19 @@ static long long age(const struct replica *r)
 static void print_text(const struct job *j)
 {
 	const struct replica *r = &j->r;
-	char lineage[UUID_TEXT], token[TOKEN_TEXT];
+	char lineage[UUID_TEXT], token[TOKEN_TEXT], when[NUM_TIME_TEXT];
+	const char *why = j->wrong;
 
+	if (r->promoted) {
+		num_time_text(r->promoted, when);
+		why = when;
+	} else if (!strcmp(condition(j), "adopted")) {
+		why = "it waits for a resync";
+	}
 	uuid_format(&r->lineage, lineage);
 	printf("target:     %s\nstate:      %s%s%s\nlineage:    %s\ndevice:     %u:%u%s%s\n",
-	       j->t.path, condition(j), j->wrong[0] ? ": " : "", j->wrong, lineage, r->major,
-	       r->minor, r->serial[0] ? " serial " : "", r->serial);
+	       j->t.path, condition(j), why[0] ? ": " : "", why, lineage, r->major, r->minor,
+	       r->serial[0] ? " serial " : "", r->serial);
 	if (r->label[0])
 		printf("label:      %s\n", r->label);
 	printf("consumer:   %s\nsize:       %llu\n", r->consumer, (unsigned long long)r->size);
@@ -117,8 +129,14 @@ static void print_json(const struct job *j)
 	putchar('{');
 	json_pair("target", j->t.path);
 	json_pair("state", condition(j));
+	if (r->promoted) {
+		num_time_text(r->promoted, text);
+		json_pair("promoted", text);
+	}
 	if (j->wrong[0])
 		json_pair("why", j->wrong);
+	uuid_format(&r->id, text);
+	json_pair("replica", text);
 	uuid_format(&r->lineage, text);
 	json_pair("lineage", text);
 	printf("\"device\":\"%u:%u\",", r->major, r->minor);
@@ -141,8 +159,7 @@ static void print_json(const struct job *j)
 		       (unsigned long long)j->waits.epoch, text);
 	}
 	printf("\"size\":%llu,\"complete\":%s,\"consistent\":%s}\n", (unsigned long long)r->size,
-	       replica_complete(r) && !j->wrong[0] ? "true" : "false",
-	       r->consistent ? "true" : "null");
+	       verdict(j) == BLX_OK ? "true" : "false", r->consistent ? "true" : "null");
 }
 
 static int print_ack(const struct job *j, struct fault *f)
@@ -150,13 +167,15 @@ static int print_ack(const struct job *j, struct fault *f)
 	char text[ACK_TEXT_MAX];
 	struct ack a;
 
-	if (j->wrong[0])
-		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path, j->wrong);
+	if (j->wrong[0] || j->r.promoted)
+		return fault_set(f, BLX_TARGET, "%s: %s", j->t.path,
+				 j->r.promoted ? "was promoted: it is no replica any more"
+					       : j->wrong);
 	if (j->r.intent.how != REPLICA_IDLE)
 		return fault_set(f, BLX_SYSTEM,
 				 "%s: an epoch is pending; to finish it: blxapply --recover %s",
 				 j->t.path, j->t.path);
-	if (replica_complete(&j->r))
+	if (replica_complete(&j->r) && !j->r.adopted)
 		ack_of_floor(&a, &j->r);
 	else if (j->r.has_partial)
 		ack_of_partial(&a, &j->r);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apply.h"
@@ -42,13 +41,6 @@ int target_publish(struct target *t, struct fault *f)
 
 int target_allow(struct target *t, const char *kind, struct fault *f)
 {
-	struct stat st;
-
-	if (!t->exists && stat(t->dir, &st))
-		return fault_set(f, BLX_TARGET,
-				 "%s: does not exist; a first copy needs no permission", t->path);
-	if (target_writable(t, true, f) || target_open_dir(t, true, f))
-		return -1;
 	if (file_replace(t->dirfd, "allow", kind, strlen(kind)))
 		return fault_errno(f, "%s/allow: write", t->dir);
 	return 0;
@@ -68,7 +60,7 @@ bool target_allowed(const struct target *t, const char *kind)
 
 int target_use_up(struct target *t, struct fault *f)
 {
-	if (unlinkat(t->dirfd, "allow", 0) || fsync(t->dirfd))
+	if ((unlinkat(t->dirfd, "allow", 0) && errno != ENOENT) || fsync(t->dirfd))
 		return fault_errno(f, "%s/allow: remove", t->dir);
 	return 0;
 }

@@ -42,8 +42,10 @@ static struct replica full(void)
 	r.partial_epoch = 13;
 	r.partial = tok(4);
 	r.partial_upto = UINT64_MAX;
-	r.intent =
-		(struct replica_intent){REPLICA_SPOOL, 14, tok(5), 6, 7, 8, "/a path/with blanks"};
+	r.adopted = true;
+	r.promoted = 1767323046;
+	r.intent = (struct replica_intent){REPLICA_SPOOL,        14, tok(5), 6, 7, 8, true,
+					   "/a path/with blanks"};
 	r.image = (struct replica_image){1, 2, 3, 4, -5, 6, tok(9)};
 	return r;
 }
@@ -205,6 +207,101 @@ static void test_rule(void)
 	   wrong);
 }
 
+// ---- resync
+
+// The stream's base is what the replica held when it was compared; MAY: permission is given. OURS:
+// the replica is of its lineage already.
+static int try_resync(struct head *h, struct replica *r, bool may, bool ours, enum verdict plain)
+{
+	const struct found w = {.name = "x", .state = r, .exists = true, .may_resync = may};
+	enum verdict want = plain;
+
+	r->lineage = tok(ours ? 99 : 98);
+	// Held complete at its token, but not of this lineage: not there already.
+	if (plain == ACCEPT_ALREADY && !ours)
+		want = may ? ACCEPT_APPLY : ACCEPT_REFUSED;
+	if (plain == ACCEPT_APPLY && !may && (!ours || head_chain_find(h, &r->touched) == 0))
+		want = ACCEPT_REFUSED;
+	int wrong = accept_judge(&w, h, &f) != want;
+	h->replica = tok(51); // of another one: never
+	wrong += accept_judge(&w, h, &f) != ACCEPT_REFUSED;
+	h->replica = r->id;
+	r->promoted = 1; // nor of one that is none any more
+	wrong += accept_judge(&w, h, &f) != ACCEPT_REFUSED;
+	r->promoted = 0;
+	return wrong;
+}
+
+static int resyncs_of(int base, int last, int x, int pt, int *tried)
+{
+	struct head h = head_of(base, B, pt, x, last);
+	int wrong = 0;
+
+	h.resync = true;
+	h.held = h.base;
+	h.replica = tok(50);
+	for (int floor = -1; floor < TOKENS; floor++)
+		for (int touched = floor < 0 ? 0 : floor; touched < TOKENS; touched++)
+			for (int rx = 0; rx <= B; rx++)
+				for (int rpt = 0; rpt <= (rx ? touched : 0); rpt++)
+					for (int how = 0; how < 4; how++, ++*tried) {
+						struct replica r =
+							replica_of(floor, touched, rpt, rx);
+						r.id = tok(50);
+						wrong += try_resync(&h, &r, how & 1, how & 2,
+								    model(floor, touched, rpt, rx,
+									  base, B, pt, x, last));
+					}
+	head_free(&h);
+	return wrong;
+}
+
+static void test_resync(void)
+{
+	int wrong = 0, tried = 0;
+
+	for (int base = 0; base < TOKENS; base++)
+		for (int last = base; last < TOKENS; last++)
+			for (int x = 0; x <= B; x++)
+				for (int pt = base; pt <= (x ? last : base); pt++)
+					wrong += resyncs_of(base, last, x, pt, &tried);
+	ok(!wrong && tried > 5000, "a resync is taken as the model says in %d cases (%d differ)",
+	   tried, wrong);
+}
+
+static void test_adopted(void)
+{
+	struct head h = head_of(0, B, 0, 0, 1);
+	struct replica r, was = full();
+	struct found w = {.name = "x", .state = &r, .exists = true, .may_resync = true};
+
+	ok(!replica_register(&r, false, B + 1, 7) && replica_complete(&r) && r.adopted &&
+		   !token_equal(&r.floor, &(struct token){{0}}),
+	   "what was no replica is complete at a token of its own");
+	w.block = true;
+	ok(accept_judge(&w, &h, &f) == ACCEPT_REFUSED && strstr(f.text, "only a resync"),
+	   "no stream but a resync fits it");
+	h.resync = true;
+	h.replica = r.id;
+	h.base = h.held = h.chain[0] = r.floor;
+	ok(accept_judge(&w, &h, &f) == ACCEPT_APPLY, "a device may be larger than its source");
+	w.block = false;
+	ok(accept_judge(&w, &h, &f) == ACCEPT_REFUSED, "an image may not");
+	w.block = true;
+	w.may_resync = false;
+	ok(accept_judge(&w, &h, &f) == ACCEPT_REFUSED, "not without permission");
+	replica_intend(&r, &h, REPLICA_SPOOL);
+	replica_finish(&r, 8);
+	ok(!r.adopted && r.size == B && token_equal(&r.lineage, &h.lineage),
+	   "after it the replica is one of the source");
+	r = was;
+	ok(!replica_register(&r, true, B, 7) && token_equal(&r.id, &was.id) &&
+		   token_equal(&r.lineage, &was.lineage) && !token_equal(&r.floor, &was.floor) &&
+		   replica_complete(&r) && !r.promoted && !r.writing,
+	   "what was one keeps its name, but not its token");
+	head_free(&h);
+}
+
 static void test_growth(void)
 {
 	struct head h = head_of(0, B, 0, 0, 1);
@@ -263,6 +360,8 @@ int main(void)
 	test_record();
 	test_files();
 	test_rule();
+	test_resync();
+	test_adopted();
 	test_growth();
 	test_partial();
 	test_certify();
