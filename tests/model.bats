@@ -14,3 +14,12 @@ load lib
     has "LOST after"
   done
 }
+
+@test "nor does what could not be read, or is listed again" {
+  run -0 "$BATS_TEST_DIRNAME/model/again.py"
+  has "none loses a write"
+  for variant in forget-unread no-epoch ack-without-unread; do
+    run -1 "$BATS_TEST_DIRNAME/model/again.py" $variant
+    has "LOST after"
+  done
+}
