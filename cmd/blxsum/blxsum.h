@@ -59,6 +59,8 @@ struct ranges;
 struct ranges *ranges_open(const struct options *o, uint64_t size, uint32_t block);
 // The next of them that begins below UPTO, cut there; the rest comes later. False: none.
 bool ranges_next(struct ranges *r, uint64_t upto, struct extent *e);
+// Where the next of them begins. False: none.
+bool ranges_peek(struct ranges *r, uint64_t *offset);
 // Close; the program that printed them has done well.
 void ranges_close(struct ranges *r);
 

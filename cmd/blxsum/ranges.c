@@ -64,7 +64,7 @@ static void look_ahead(struct ranges *r)
 	r->ahead.length = (end < r->size ? end : r->size) - r->ahead.offset;
 }
 
-bool ranges_next(struct ranges *r, uint64_t upto, struct extent *e)
+bool ranges_peek(struct ranges *r, uint64_t *offset)
 {
 	if (!r->now.length) {
 		r->now = r->ahead;
@@ -73,11 +73,15 @@ bool ranges_next(struct ranges *r, uint64_t upto, struct extent *e)
 			look_ahead(r);
 		}
 	}
-	if (!r->now.length || r->now.offset >= upto)
+	*offset = r->now.offset;
+	return r->now.length;
+}
+
+bool ranges_next(struct ranges *r, uint64_t upto, struct extent *e)
+{
+	if (!ranges_peek(r, &e->offset) || e->offset >= upto)
 		return false;
-	*e = r->now;
-	if (e->length > upto - e->offset)
-		e->length = upto - e->offset;
+	e->length = upto - e->offset < r->now.length ? upto - e->offset : r->now.length;
 	r->now.offset += e->length;
 	r->now.length -= e->length;
 	return true;
