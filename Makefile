@@ -35,12 +35,13 @@ CRYPTO_LIBS := -lcrypto
 endif
 
 # ---- which program uses which library
-PROGRAMS := blxtrack blxread blxpack blxapply blxls blxsum
+PROGRAMS := blxtrack blxread blxpack blxapply blxls blxsum blxused
 LIBS_blxtrack := -lbpf -lelf -lz -lxxhash
 LIBS_blxread := -lxxhash -lzstd -lpthread $(URING_LIBS)
 LIBS_blxpack := -lxxhash -lzstd -lpthread
 LIBS_blxapply := -lxxhash -lzstd -lpthread
 LIBS_blxls := -lxxhash -lzstd -lpthread
+LIBS_blxused := -lxxhash
 LIBS_blxsum := -lxxhash -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 
 LIB_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
