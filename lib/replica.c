@@ -58,6 +58,10 @@ static void put_all(FILE *o, const struct replica *r)
 	fprintf(o, "times: %lld %lld\nconsistent: %s\nwriting: %s\n", (long long)r->time,
 		(long long)r->applied, r->consistent ? "yes" : "unknown",
 		r->writing ? "yes" : "no");
+	if (r->unread || r->partial_unread || r->intent.unread)
+		fprintf(o, "unread: %llu %llu %llu\n", (unsigned long long)r->unread,
+			(unsigned long long)r->partial_unread,
+			(unsigned long long)r->intent.unread);
 	if (r->adopted)
 		fputs("adopted: yes\n", o);
 	if (r->promoted)
@@ -227,6 +231,9 @@ static bool scan_all(const char *t, struct replica *r)
 	if (has_key(t, "promoted") && (!scan(t, "promoted", "s", &r->promoted) ||
 				       r->promoted <= 0 || r->promoted > NUM_TIME_MAX))
 		return false;
+	if (has_key(t, "unread") &&
+	    !scan(t, "unread", "uuu", &r->unread, &r->partial_unread, &r->intent.unread))
+		return false;
 	r->adopted = has_key(t, "adopted");
 	r->consistent = !strcmp(consistent, "yes");
 	r->writing = !strcmp(writing, "yes");
@@ -376,6 +383,8 @@ void replica_finish(struct replica *r, int64_t now)
 	r->time = r->intent.time;
 	r->applied = now;
 	r->has_partial = r->writing = r->consistent = r->adopted = false;
+	r->unread = r->intent.unread;
+	r->partial_unread = 0;
 	replica_forget(r);
 }
 

@@ -34,7 +34,8 @@ struct replica_intent {
 	uint64_t size; // of the source at that epoch, bytes
 	int64_t time;  // when the epoch was cut, seconds since 1970; 0: unknown
 	uint64_t inode;
-	bool uses; // the permission given; it is used up once the epoch is in place
+	uint64_t unread; // ranges that the source could not read
+	bool uses;       // the permission given; it is used up once the epoch is in place
 	char path[REPLICA_PATH_MAX];
 };
 
@@ -70,6 +71,10 @@ struct replica {
 	uint64_t partial_epoch;
 	struct token partial;
 	uint64_t partial_upto;
+
+	// Ranges that the source could not read: they are older than the floor, or the partial,
+	// says.
+	uint64_t unread, partial_unread;
 
 	// The floor's token was made here for whatever the image held: it is of no epoch, and only
 	// a resync list rests on it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxapply's parts: target (new images, permissions), guard, sink (bytes), ways (how an epoch gets
-// in), receive, restore, recover, role, keep, status. All return 0, or -1 with the fault; only
+// in), digests, receive, restore, recover, role, keep,
+// status. All return 0, or -1 with the fault; only
 // main exits.
 #ifndef BLXAPPLY_H
 #define BLXAPPLY_H
@@ -10,6 +11,8 @@
 
 #include "accept.h"
 #include "ack.h"
+#include "digestfile.h"
+#include "extents.h"
 #include "fault.h"
 #include "head.h"
 #include "progress.h"
@@ -19,6 +22,7 @@
 
 struct options {
 	bool ack, in_place, status, json, recover, restore, promote, progress;
+	bool digests, no_digests;
 	const char *allow;  // "init", "resync" or NULL
 	bool keep;          // with allow: a copy first,
 	const char *kept;   // of this name; NULL: one beside the image
@@ -50,6 +54,7 @@ struct sink {
 	int fd; // not owned
 	bool block;
 	const char *name;
+	struct digestfile *digests; // of what is there; NULL: none are kept
 };
 
 int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f);
@@ -65,6 +70,12 @@ int sink_sync(const struct sink *s, struct fault *f);
 
 struct job;
 struct group;
+
+// Ranges that the source could not read, as its BAD frames say; ascending.
+struct unread {
+	struct extents all;
+	size_t told; // so many of them were acked
+};
 
 // How the frames of one epoch reach the image.
 struct way {
@@ -100,11 +111,14 @@ struct job {
 	uint64_t frames;
 	bool certifiable;
 	bool use_up; // the epoch uses a permission
+	struct unread unread;
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
 	bool fills;            // the spool has data for holes of the image
 	int clone_fd;          // way_clone
+	bool recovering;       // the image may hold parts of the intent already
+	struct digestfile digests;
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was
 	uint64_t behind;       // bytes since the last hint to write them
@@ -120,9 +134,25 @@ int job_save(struct job *j, struct fault *f);
 int job_take_over(struct job *j, struct fault *f);
 // Once the pending epoch is in the image: the permission that it uses is gone.
 int job_use_up(struct job *j, struct fault *f);
+// Note in the state that all of the epoch is to be put in place.
+int job_intend(struct job *j, enum replica_how how, struct fault *f);
 // The state is complete at the intent: record, save, ack.
 int job_finish(struct job *j, struct fault *f);
 int job_ack(const struct job *j, const struct ack *a, struct fault *f);
+
+// A range more that could not be read.
+int unread_add(struct job *j, const struct frame *fr, struct fault *f);
+// Make them durable beside the state, as those of the epoch TOKEN.
+int unread_save(const struct job *j, const struct token *token, struct fault *f);
+// Ack those that were not acked yet, bound as OF is; OF is to follow.
+int unread_ack(struct job *j, const struct ack *of, struct fault *f);
+// Ack all COUNT that were saved for OF's token.
+int unread_ack_again(const struct job *j, const struct ack *of, uint64_t count, struct fault *f);
+// Remove what was saved for other epochs than those that the state is at.
+void unread_tidy(const struct job *j);
+// Say how much it is.
+void unread_warn(const struct job *j);
+
 // Start a way of taking the epoch in place; chosen by receive.
 int in_place_begin(struct job *j, struct fault *f);
 
@@ -136,6 +166,29 @@ void atomic_undo(struct job *j);
 int spool_apply(struct job *j, struct fault *f);
 // Put the clone that the intent names in the image's place.
 int clone_publish(struct job *j, struct fault *f);
+
+// ---- the digests beside the image; failures are said and are none of the epoch
+
+// At a head that was judged: begin or end them, if an option says so; empty what is not of the
+// state.
+void digests_settle(struct job *j);
+// Open, for what the frames will change: before the state says that writing in place begins; once
+// it does, for a first copy; when the intent's spool is written, AGAIN after a crash; for a clone.
+void digests_in_place(struct job *j);
+void digests_create(struct job *j);
+void digests_spool(struct job *j, bool again);
+void digests_clone(struct job *j);
+// What was put is durable.
+void digests_sync(struct job *j);
+// All of it is, and current for TOKEN; closes.
+void digests_done(struct job *j, const struct token *token);
+// No block differs at the epoch of j->h.
+void digests_same(struct job *j);
+// Those of the clone that is in place now.
+int digests_publish(struct job *j, struct fault *f);
+// Nobody knows what the image holds.
+void digests_unknown(struct job *j);
+void digests_close(struct job *j);
 
 // Lock, load the state into j->r, finish what a crash left.
 int job_load(struct job *j, struct fault *f);

@@ -104,7 +104,8 @@ static int clone_commit(struct job *j, struct fault *f)
 		return fault_errno(f, "%s/clone: stat", j->t.dir);
 	close(j->clone_fd);
 	j->clone_fd = -1;
-	replica_intend(&j->r, j->h, REPLICA_CLONE);
+	if (job_intend(j, REPLICA_CLONE, f))
+		return -1;
 	j->r.intent.inode = st.st_ino;
 	return intend(j, f);
 }
@@ -211,7 +212,8 @@ static int spool_commit(struct job *j, struct fault *f)
 	spool_close(j);
 	if (j->fills && reserve(j, path, f))
 		return -1;
-	replica_intend(&j->r, j->h, REPLICA_SPOOL);
+	if (job_intend(j, REPLICA_SPOOL, f))
+		return -1;
 	strcpy(j->r.intent.path, path);
 	return intend(j, f);
 }
@@ -248,8 +250,7 @@ static int atomic_commit(struct job *j, struct fault *f)
 	if (j->spool)
 		return spool_commit(j, f);
 	// Nothing changed: only the state does.
-	replica_intend(&j->r, j->h, REPLICA_IDLE);
-	return job_finish(j, f);
+	return job_intend(j, REPLICA_IDLE, f) || job_finish(j, f) ? -1 : 0;
 }
 
 // Once the intent is recorded, or may be, the next run needs what it names.

@@ -44,7 +44,9 @@ static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
 	if (sink_sync(&j->to, f))
 		return -1;
 	bool further = replica_advance(&j->r, j->h, upto);
-	if (job_save(j, f))
+	if (further)
+		j->r.partial_unread = j->unread.all.n;
+	if ((further && unread_save(j, &j->h->token, f)) || job_save(j, f))
 		return -1;
 	j->since = 0;
 	j->checkpoint_ns = now_ns();
@@ -54,6 +56,8 @@ static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
 		return 0;
 	ack_of_partial(&a, &j->r);
 	a.last = last;
+	if (further ? unread_ack(j, &a, f) : unread_ack_again(j, &a, j->r.partial_unread, f))
+		return -1;
 	return job_ack(j, &a, f);
 }
 
@@ -87,8 +91,7 @@ static int in_place_commit(struct job *j, struct fault *f)
 	}
 	if (sink_sync(&j->to, f))
 		return -1;
-	replica_intend(&j->r, j->h, REPLICA_IDLE);
-	return job_finish(j, f);
+	return job_intend(j, REPLICA_IDLE, f) || job_finish(j, f) ? -1 : 0;
 }
 
 static void in_place_abandon(struct job *j, bool input)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What every way of taking an epoch shares: order of frames, state, acks.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +24,7 @@ int64_t now_ns(void)
 
 void job_init(struct job *j, const struct options *o)
 {
-	*j = (struct job){.o = o, .spool_fd = -1, .clone_fd = -1};
+	*j = (struct job){.o = o, .spool_fd = -1, .clone_fd = -1, .digests.fd = -1};
 	j->t.fd = j->t.dirfd = j->t.lockfd = -1;
 }
 
@@ -31,6 +32,8 @@ void job_free(struct job *j)
 {
 	if (j->clone_fd >= 0)
 		close(j->clone_fd);
+	extents_free(&j->unread.all);
+	digests_close(j);
 	target_close(&j->t);
 	job_init(j, j->o);
 }
@@ -87,6 +90,15 @@ int job_use_up(struct job *j, struct fault *f)
 	return j->r.intent.uses ? target_use_up(&j->t, f) : 0;
 }
 
+int job_intend(struct job *j, enum replica_how how, struct fault *f)
+{
+	if (unread_save(j, &j->h->token, f))
+		return -1;
+	replica_intend(&j->r, j->h, how);
+	j->r.intent.unread = j->unread.all.n;
+	return 0;
+}
+
 int job_finish(struct job *j, struct fault *f)
 {
 	struct ack a;
@@ -95,8 +107,9 @@ int job_finish(struct job *j, struct fault *f)
 	j->r.consistent = j->certifiable && !j->frames;
 	if (job_save(j, f))
 		return -1;
+	unread_tidy(j);
 	ack_of_floor(&a, &j->r);
-	return job_ack(j, &a, f);
+	return unread_ack(j, &a, f) || job_ack(j, &a, f) ? -1 : 0;
 }
 
 static void ack_of(struct ack *a, const struct replica *r)
@@ -144,7 +157,7 @@ static int nothing_commit(struct job *j, struct fault *f)
 	if (replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f))
 		return -1;
 	ack_for(&a, ACK_DONE, j->h);
-	return job_ack(j, &a, f);
+	return unread_ack_again(j, &a, j->r.unread, f) || job_ack(j, &a, f) ? -1 : 0;
 }
 
 static void nothing_abandon(struct job *j, bool input)

@@ -55,6 +55,7 @@ static int take_head(struct job *j, struct fault *f)
 	j->to = (struct sink){j->t.fd, j->t.block, j->t.path};
 	j->cover_from = accept_cover_from(was, j->h);
 	j->next = j->frames = 0;
+	j->unread.all.n = j->unread.told = 0;
 	j->certifiable = was && replica_certifies(was, j->h, 0, j->h->limit);
 	const struct way *way = choose(j);
 	if (way == &way_in_place && in_place_begin(j, f))
@@ -77,12 +78,22 @@ static int take_bytes(struct job *j, const struct frame *fr, struct fault *f)
 	return j->way->frame(j, fr, f);
 }
 
+// What could not be read stays as it is.
+static int take_bad(struct job *j, const struct frame *fr, struct fault *f)
+{
+	j->next = fr->offset + fr->length;
+	j->frames++;
+	progress_add(&j->progress, fr->length);
+	return j->way == &way_nothing ? 0 : unread_add(j, fr, f);
+}
+
 static int take_commit(struct job *j, struct fault *f)
 {
 	const struct way *way = j->way;
 
 	if (way->commit(j, f))
 		return -1;
+	unread_warn(j);
 	ack_for(&j->failed, ACK_FAILED, j->h);
 	j->way = NULL;
 	j->h = NULL;
@@ -120,6 +131,8 @@ static int take(struct job *j, const struct frame *fr, struct fault *f)
 	case FRAME_DATA:
 	case FRAME_ZERO:
 		return take_bytes(j, fr, f);
+	case FRAME_BAD:
+		return take_bad(j, fr, f);
 	case FRAME_COMMIT:
 		return take_commit(j, f);
 	default:

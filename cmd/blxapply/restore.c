@@ -90,6 +90,15 @@ static int take(struct job *j, const struct frame *fr, struct fault *f)
 		j->next = fr->offset + fr->length;
 		progress_add(&j->progress, fr->length);
 		return sink_frame(&j->to, fr, f);
+	case FRAME_BAD: // zeroes tell that nothing is known; what stood there does not
+		if (job_ascend(j, fr->offset, BLX_TARGET, f) || unread_add(j, fr, f))
+			return -1;
+		j->next = fr->offset + fr->length;
+		return sink_frame(&j->to,
+				  &(struct frame){.type = FRAME_ZERO,
+						  .offset = fr->offset,
+						  .length = fr->length},
+				  f);
 	case FRAME_COMMIT:
 		if (job_ascend(j, j->h->size, BLX_TARGET, f))
 			return -1;
@@ -133,5 +142,11 @@ int restore(struct job *j, struct fault *f)
 	if (!stream_reader_at_eof(j->in))
 		return fault_set(f, BLX_CORRUPT,
 				 "bytes follow the end of the stream; %s is restored", j->t.path);
+	if (j->unread.all.n)
+		return fault_set(f, BLX_DIFFERS,
+				 "%s: restored, but %llu bytes in %zu ranges could not be read at "
+				 "the source: zeroes stand there",
+				 j->t.path, (unsigned long long)extents_bytes(&j->unread.all),
+				 j->unread.all.n);
 	return 0;
 }

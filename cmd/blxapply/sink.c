@@ -68,6 +68,9 @@ static int zero_file(const struct sink *s, uint64_t offset, uint64_t n, struct f
 
 int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f)
 {
+	if (s->digests)
+		digestfile_put(s->digests, s->fd, fr->offset,
+			       fr->type == FRAME_DATA ? fr->payload : NULL, fr->length);
 	if (fr->type == FRAME_DATA)
 		return write_at(s, fr->offset, fr->payload, fr->payload_len, f);
 	if (s->block)

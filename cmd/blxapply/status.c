@@ -56,14 +56,14 @@ static const char *condition(const struct job *j)
 		return "pending";
 	if (!replica_complete(&j->r))
 		return "incomplete";
-	return j->r.adopted ? "adopted" : "complete";
+	return j->r.adopted ? "adopted" : j->r.unread ? "partial" : "complete";
 }
 
 static enum blx_exit verdict(const struct job *j)
 {
 	if (j->wrong[0] || j->r.promoted)
 		return BLX_TARGET;
-	return replica_complete(&j->r) && !j->r.adopted ? BLX_OK : BLX_DIFFERS;
+	return replica_complete(&j->r) && !j->r.adopted && !j->r.unread ? BLX_OK : BLX_DIFFERS;
 }
 
 static long long age(const struct replica *r)
@@ -96,6 +96,9 @@ static void print_text(const struct job *j)
 	if (r->has_floor)
 		printf("epoch:      %llu\ntoken:      %s\nage:        %lld s\n",
 		       (unsigned long long)r->epoch, token, age(r));
+	if (r->unread)
+		printf("unread:     %llu ranges could not be read at the source, and are older\n",
+		       (unsigned long long)r->unread);
 	printf("consistent: %s\n", r->consistent ? "yes" : "unknown");
 	token_format(&r->partial, token);
 	if (r->has_partial)
@@ -158,13 +161,14 @@ static void print_json(const struct job *j)
 		printf("\"waits\":{\"epoch\":%llu,\"token\":\"%s\"},",
 		       (unsigned long long)j->waits.epoch, text);
 	}
+	printf("\"unread\":%llu,", (unsigned long long)r->unread);
 	printf("\"size\":%llu,\"complete\":%s,\"consistent\":%s}\n", (unsigned long long)r->size,
 	       verdict(j) == BLX_OK ? "true" : "false", r->consistent ? "true" : "null");
 }
 
 static int print_ack(const struct job *j, struct fault *f)
 {
-	char text[ACK_TEXT_MAX];
+	bool whole = replica_complete(&j->r) && !j->r.adopted;
 	struct ack a;
 
 	if (j->wrong[0] || j->r.promoted)
@@ -175,7 +179,7 @@ static int print_ack(const struct job *j, struct fault *f)
 		return fault_set(f, BLX_SYSTEM,
 				 "%s: an epoch is pending; to finish it: blxapply --recover %s",
 				 j->t.path, j->t.path);
-	if (replica_complete(&j->r) && !j->r.adopted)
+	if (whole)
 		ack_of_floor(&a, &j->r);
 	else if (j->r.has_partial)
 		ack_of_partial(&a, &j->r);
@@ -185,9 +189,10 @@ static int print_ack(const struct job *j, struct fault *f)
 	// The run that wrote the state may have died before its name was durable.
 	if (fsync(j->t.dirfd))
 		return fault_errno(f, "%s: fsync", j->t.dir);
-	ack_format(&a, text);
-	fputs(text, stdout);
-	return 0;
+	return unread_ack_again(j, &a, whole ? j->r.unread : j->r.partial_unread, f) ||
+			       job_ack(j, &a, f)
+		       ? -1
+		       : 0;
 }
 
 int status(struct job *j, enum blx_exit *code, struct fault *f)

@@ -218,18 +218,43 @@ const struct view view_json = {true, json_frame, json_done, json_end};
 
 // ---- only the verdict, and the ack
 
-static void add_ack(struct show *s)
+static void add_line(struct show *s, const struct ack *a)
 {
 	char text[ACK_TEXT_MAX];
 
+	ack_format(a, text);
+	fputs(text, s->acks);
+}
+
+static void add_ack(struct show *s)
+{
+	struct ack a = s->ack;
+
 	if (!s->acks && !(s->acks = open_memstream(&s->acks_text, &s->acks_len)))
 		die_errno("acks");
-	ack_format(&s->ack, text);
-	fputs(text, s->acks);
+	a.kind = ACK_UNREAD;
+	for (size_t i = 0; i < s->unread.n; i++) {
+		a.offset = s->unread.e[i].offset;
+		a.length = s->unread.e[i].length;
+		add_line(s, &a);
+	}
+	add_line(s, &s->ack);
+}
+
+static void add_unread(struct show *s, const struct frame *fr)
+{
+	enum { UNREAD_MAX = 1 << 20 };
+
+	if (extents_add(&s->unread, (struct extent){fr->offset, fr->length}, UNREAD_MAX))
+		die_errno("ranges that could not be read");
 }
 
 static void check_frame(struct show *s, const struct frame *fr, const struct head *h)
 {
+	if (fr->type == FRAME_HEAD)
+		s->unread.n = 0;
+	if (fr->type == FRAME_BAD && s->want_ack)
+		add_unread(s, fr);
 	if (fr->type == FRAME_END && s->has_ack)
 		add_ack(s);
 	else if (fr->type == FRAME_END)
@@ -254,6 +279,7 @@ static int check_done(struct show *s, uint64_t bytes, struct fault *f)
 	if (s->want_ack && !bad)
 		fputs(s->acks_text, stdout);
 	free(s->acks_text);
+	extents_free(&s->unread);
 	return bad;
 }
 

@@ -4,6 +4,7 @@
 #define BLXLS_VIEW_H
 
 #include "ack.h"
+#include "extents.h"
 #include "extlist.h"
 #include "stream.h"
 
@@ -20,10 +21,11 @@ struct show {
 	uint64_t epoch_bad;                // bytes of BAD in the epoch
 	uint64_t bad, bad_bytes;           // BAD frames of all streams, counted by the caller
 	bool has_ack;
-	struct ack ack; // of the last whole epoch
-	bool want_ack;  // --ack
-	bool no_ack;    // a stream had none
-	FILE *acks;     // of the streams so far; NULL: none
+	struct ack ack;        // of the last whole epoch
+	struct extents unread; // its BAD frames (--ack)
+	bool want_ack;         // --ack
+	bool no_ack;           // a stream had none
+	FILE *acks;            // of the streams so far; NULL: none
 	char *acks_text;
 	size_t acks_len;
 };

@@ -4,6 +4,7 @@
 #define BLX_BLXTRACK_H
 
 #include "changes.h"
+#include "extents.h"
 #include "flip.h"
 #include "kernel.h"
 #include "state.h"
@@ -52,8 +53,7 @@ const struct stamp *session_stamp(const struct session *s, const struct tracked 
 // Ranges that an epoch's acks say could not be read, ascending, and the epoch's token.
 struct unread {
 	struct token token;
-	struct extent *e;
-	size_t n, room;
+	struct extents all;
 };
 
 // A device whose acks are awaited.

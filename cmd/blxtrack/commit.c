@@ -78,13 +78,13 @@ static int take_unread(const struct tracked *t, struct consumer *c, const struct
 	struct extra_writer w;
 	struct bitfile old;
 	uint64_t keep = s->epoch <= c->again_epoch ? 0 : (offset + t->block - 1) / t->block;
-	size_t n = u && token_equal(&u->token, &s->token) ? u->n : 0;
+	size_t n = u && token_equal(&u->token, &s->token) ? u->all.n : 0;
 
 	if (!n && (!c->extra[EXTRA_AGAIN] || !keep))
 		return 0;
 	int had = extra_open(&old, t, c, EXTRA_AGAIN, f);
 	int bad = had < 0 || extra_begin(&w, t, f) ? -1 : 0;
-	if (!bad && extra_merge(&w, u->e, n, had ? &old : NULL, keep, f)) {
+	if (!bad && extra_merge(&w, u->all.e, n, had ? &old : NULL, keep, f)) {
 		extra_drop(&w);
 		bad = -1;
 	}
@@ -152,24 +152,15 @@ static int remember_unread(struct unread *u, const struct ack *a, struct fault *
 {
 	enum { UNREAD_MAX = 1 << 20 };
 
-	if (u->n && !token_equal(&u->token, &a->token))
-		u->n = 0;
+	if (!token_equal(&u->token, &a->token))
+		u->all.n = 0;
 	u->token = a->token;
-	if (u->n && a->offset < u->e[u->n - 1].offset + u->e[u->n - 1].length)
+	const struct extent *last = u->all.n ? &u->all.e[u->all.n - 1] : NULL;
+	if (last && a->offset < last->offset + last->length)
 		return fault_set(f, BLX_CORRUPT, "unread ranges do not ascend");
-	if (u->n == UNREAD_MAX)
-		return fault_set(f, BLX_SYSTEM, "more than %d ranges could not be read",
-				 UNREAD_MAX);
-	if (u->n == u->room) {
-		size_t room = u->room ? 2 * u->room : 64;
-		struct extent *more = realloc(u->e, room * sizeof(*more));
-		if (!more)
-			return fault_errno(f, "unread ranges");
-		u->e = more;
-		u->room = room;
-	}
-	u->e[u->n++] = (struct extent){a->offset, a->length};
-	return 0;
+	return extents_add(&u->all, (struct extent){a->offset, a->length}, UNREAD_MAX)
+		       ? fault_errno(f, "unread ranges")
+		       : 0;
 }
 
 static void fail(struct verdict *v, const struct awaited *w, enum blx_exit code, const char *fmt,
@@ -242,7 +233,7 @@ struct awaited *awaited_new(const struct session *s)
 void awaited_free(struct awaited *a, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		free(a[i].unread.e);
+		extents_free(&a[i].unread.all);
 	free(a);
 }
 

@@ -42,9 +42,11 @@ static struct replica full(void)
 	r.partial_epoch = 13;
 	r.partial = tok(4);
 	r.partial_upto = UINT64_MAX;
+	r.unread = 3;
+	r.partial_unread = 4;
 	r.adopted = true;
 	r.promoted = 1767323046;
-	r.intent = (struct replica_intent){REPLICA_SPOOL,        14, tok(5), 6, 7, 8, true,
+	r.intent = (struct replica_intent){REPLICA_SPOOL,        14, tok(5), 6, 7, 8, 10, true,
 					   "/a path/with blanks"};
 	r.image = (struct replica_image){1, 2, 3, 4, -5, 6, tok(9)};
 	return r;
