@@ -115,9 +115,9 @@ struct job {
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
-	bool fills;            // the spool has data for holes of the image
-	int clone_fd;          // way_clone
-	bool recovering;       // the image may hold parts of the intent already
+	bool fills;      // the spool has data for holes of the image
+	int clone_fd;    // way_clone
+	bool recovering; // the image may hold parts of the intent already
 	struct digestfile digests;
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was

@@ -58,6 +58,7 @@ void atomic_undo(struct job *j)
 		unlink(j->r.intent.path);
 	else
 		unlinkat(j->t.dirfd, "clone", 0);
+	unlinkat(j->t.dirfd, DIGESTFILE_NEXT, 0);
 	j->prepared = false;
 }
 
@@ -82,6 +83,7 @@ static int clone_begin(struct job *j, struct fault *f)
 	if (fstat(j->t.fd, &st) || fchown(fd, st.st_uid, st.st_gid) ||
 	    fchmod(fd, st.st_mode & 07777))
 		return fault_errno(f, "%s/clone: set the owner", j->t.dir);
+	digests_clone(j);
 	return sink_extend(&j->to, j->h->size, f) ? -1 : 1;
 }
 
@@ -89,6 +91,8 @@ int clone_publish(struct job *j, struct fault *f)
 {
 	if (renameat(j->t.dirfd, "clone", AT_FDCWD, j->t.path))
 		return fault_errno(f, "%s: replace by its clone", j->t.path);
+	if (digests_publish(j, f))
+		return -1;
 	if (fsync(j->t.dirfd) || file_sync_dir(j->t.parent))
 		return fault_errno(f, "%s: fsync", j->t.parent);
 	return target_open(&j->t, f);
@@ -102,6 +106,7 @@ static int clone_commit(struct job *j, struct fault *f)
 		return -1;
 	if (fstat(j->clone_fd, &st))
 		return fault_errno(f, "%s/clone: stat", j->t.dir);
+	digests_done(j, &j->h->token);
 	close(j->clone_fd);
 	j->clone_fd = -1;
 	if (job_intend(j, REPLICA_CLONE, f))
@@ -250,6 +255,7 @@ static int atomic_commit(struct job *j, struct fault *f)
 	if (j->spool)
 		return spool_commit(j, f);
 	// Nothing changed: only the state does.
+	digests_same(j);
 	return job_intend(j, REPLICA_IDLE, f) || job_finish(j, f) ? -1 : 0;
 }
 
@@ -266,6 +272,8 @@ static void atomic_abandon(struct job *j, bool input)
 		j->clone_fd = -1;
 		if (!keep)
 			unlinkat(j->t.dirfd, "clone", 0);
+		if (!keep)
+			unlinkat(j->t.dirfd, DIGESTFILE_NEXT, 0);
 	}
 	if (j->spool) {
 		spool_close(j);

@@ -15,7 +15,10 @@ static int create(struct job *j, struct fault *f)
 	if (target_create(&j->t, j->h->size, f))
 		return -1;
 	j->to.fd = j->t.fd;
-	return job_save(j, f) || target_publish(&j->t, f) ? -1 : 0;
+	if (job_save(j, f))
+		return -1;
+	digests_create(j);
+	return target_publish(&j->t, f);
 }
 
 int in_place_begin(struct job *j, struct fault *f)
@@ -24,6 +27,8 @@ int in_place_begin(struct job *j, struct fault *f)
 
 	if (fresh && replica_new(&j->r, j->h))
 		return fault_errno(f, "a name for the replica");
+	if (!fresh)
+		digests_in_place(j);
 	replica_begin(&j->r, j->h);
 	j->r.writing = true;
 	j->since = j->behind = 0;
@@ -32,6 +37,8 @@ int in_place_begin(struct job *j, struct fault *f)
 		return create(j, f);
 	if (job_save(j, f))
 		return -1;
+	if (fresh)
+		digests_create(j);
 	if (j->t.block)
 		return 0;
 	return fresh ? sink_resize(&j->to, j->h->size, f) : sink_extend(&j->to, j->h->size, f);
@@ -43,6 +50,7 @@ static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
 
 	if (sink_sync(&j->to, f))
 		return -1;
+	digests_sync(j);
 	bool further = replica_advance(&j->r, j->h, upto);
 	if (further)
 		j->r.partial_unread = j->unread.all.n;
@@ -91,6 +99,7 @@ static int in_place_commit(struct job *j, struct fault *f)
 	}
 	if (sink_sync(&j->to, f))
 		return -1;
+	digests_done(j, &j->h->token);
 	return job_intend(j, REPLICA_IDLE, f) || job_finish(j, f) ? -1 : 0;
 }
 

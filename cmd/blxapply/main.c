@@ -12,9 +12,10 @@
 #include "num.h"
 
 static const char USAGE[] =
-	"usage: blxapply [--ack] [--in-place] [--spool DIR] [--timeout T] [--progress] TARGET < "
-	"STREAM\n"
-	"       blxapply [--ack] [--spool DIR] [--timeout T] [--progress] --into DIR < STREAMS\n"
+	"usage: blxapply [--ack] [--in-place] [--digests] [--spool DIR] [--timeout T] "
+	"[--progress] TARGET < STREAM\n"
+	"       blxapply [--ack] [--digests] [--spool DIR] [--timeout T] [--progress] --into DIR < "
+	"STREAMS\n"
 	"       blxapply --restore [--timeout T] [--progress] TARGET < STREAM\n"
 	"       blxapply --allow init|resync [--keep[=FILE]] TARGET\n"
 	"       blxapply --promote TARGET\n"
@@ -34,6 +35,8 @@ static const char USAGE[] =
 	"names; "
 	"those of\n"
 	"                      one instant all or none\n"
+	"  -d, --digests       from now on keep digests beside the image, for blxsum --scrub\n"
+	"      --no-digests    no longer\n"
 	"  -S, --spool DIR     collect an epoch in DIR before it is applied (default: beside the "
 	"target)\n"
 	"  -t, --timeout T     give up when no input came for T seconds (or 5m, 2h)\n"
@@ -45,7 +48,7 @@ static const char USAGE[] =
 	"  -h, --help          this text\n"
 	"      --version       version\n";
 
-enum { VERSION = 256 }; // has no letter
+enum { VERSION = 256, NO_DIGESTS }; // have no letter
 
 static const struct option LONG[] = {
 	{"ack", no_argument, NULL, 'a'},         {"allow", required_argument, NULL, 'A'},
@@ -53,6 +56,7 @@ static const struct option LONG[] = {
 	{"spool", required_argument, NULL, 'S'}, {"timeout", required_argument, NULL, 't'},
 	{"status", no_argument, NULL, 's'},      {"json", no_argument, NULL, 'j'},
 	{"recover", no_argument, NULL, 'r'},     {"restore", no_argument, NULL, 'R'},
+	{"digests", no_argument, NULL, 'd'},     {"no-digests", no_argument, NULL, NO_DIGESTS},
 	{"keep", optional_argument, NULL, 'k'},  {"promote", no_argument, NULL, 'p'},
 	{"progress", no_argument, NULL, 'P'},    {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0},
@@ -100,7 +104,7 @@ static _Noreturn void help(void)
 static void check(const struct options *o)
 {
 	int modes = o->status + o->recover + o->restore + o->promote + !!o->allow;
-	bool applying = o->in_place || o->spool;
+	bool applying = o->in_place || o->spool || o->digests || o->no_digests;
 
 	if (o->into && (o->in_place || o->status || o->restore || o->promote || o->allow))
 		die_usage("--into is for applying and for --recover, and never --in-place");
@@ -110,7 +114,9 @@ static void check(const struct options *o)
 	if (o->keep && (!o->allow || strcmp(o->allow, "resync")))
 		die_usage("--keep goes with --allow resync only");
 	if (modes && applying)
-		die_usage("--in-place and --spool are for applying only");
+		die_usage("--in-place, --spool and --digests are for applying only");
+	if (o->digests && o->no_digests)
+		die_usage("--digests and --no-digests exclude each other");
 	if (o->ack && modes && !o->status)
 		die_usage("--ack goes with applying or with --status only");
 	if (o->timeout_ms >= 0 && modes && !o->restore)
@@ -128,13 +134,19 @@ static void parse_options(struct options *o, int argc, char **argv)
 	int c;
 
 	*o = (struct options){.timeout_ms = -1};
-	while ((c = getopt_or_die(argc, argv, "aA:iI:k::pS:t:sjrRPh", LONG)) != -1) {
+	while ((c = getopt_or_die(argc, argv, "aA:diI:k::pS:t:sjrRPh", LONG)) != -1) {
 		switch (c) {
 		case 'a':
 			o->ack = true;
 			break;
 		case 'A':
 			o->allow = kind(optarg);
+			break;
+		case 'd':
+			o->digests = true;
+			break;
+		case NO_DIGESTS:
+			o->no_digests = true;
 			break;
 		case 'i':
 			o->in_place = true;

@@ -52,7 +52,8 @@ static int take_head(struct job *j, struct fault *f)
 	const struct replica *was = j->verdict == ACCEPT_CREATE ? NULL : &j->r;
 	if (!was && j->has_state && j->r.intent.how == REPLICA_SPOOL)
 		unlink(j->r.intent.path);
-	j->to = (struct sink){j->t.fd, j->t.block, j->t.path};
+	j->to = (struct sink){j->t.fd, j->t.block, j->t.path, NULL};
+	digests_settle(j);
 	j->cover_from = accept_cover_from(was, j->h);
 	j->next = j->frames = 0;
 	j->unread.all.n = j->unread.told = 0;

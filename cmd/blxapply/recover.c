@@ -31,7 +31,7 @@ static int apply_frames(struct job *j, struct stream_reader *in, const struct si
 
 static int put_spool(struct job *j, struct fault *f)
 {
-	const struct sink to = {j->t.fd, j->t.block, j->t.path};
+	struct sink to = {j->t.fd, j->t.block, j->t.path, NULL};
 	const char *path = j->r.intent.path;
 
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -41,10 +41,14 @@ static int put_spool(struct job *j, struct fault *f)
 	int bad = in ? 0 : fault_errno(f, "%s", path);
 	if (!bad && !j->t.block)
 		bad = sink_extend(&to, j->r.intent.size, f);
+	digests_spool(j, j->recovering);
+	to.digests = j->to.digests;
 	if (!bad)
 		bad = apply_frames(j, in, &to, f);
 	if (!bad)
 		bad = sink_sync(&to, f);
+	if (!bad)
+		digests_done(j, &j->r.intent.token);
 	int keep = errno;
 	stream_reader_free(in);
 	close(fd);
@@ -116,6 +120,8 @@ static int recover_clone(struct job *j, struct fault *f)
 		}
 		if (clone_publish(j, f))
 			return -1;
+	} else if (digests_publish(j, f)) {
+		return -1;
 	}
 	return finish(j, f);
 }
@@ -173,6 +179,7 @@ static void drop_leftovers(const struct job *j)
 	unlinkat(j->t.dirfd, "clone", 0);
 	unlinkat(j->t.dirfd, "spool", 0);
 	unlinkat(j->t.dirfd, "new", 0);
+	unlinkat(j->t.dirfd, DIGESTFILE_NEXT, 0);
 }
 
 int job_load(struct job *j, struct fault *f)
@@ -199,7 +206,9 @@ int job_load(struct job *j, struct fault *f)
 		drop_leftovers(j);
 		return settle(j, f);
 	}
+	j->recovering = true;
 	int lost = recover(j, f);
+	j->recovering = false;
 	if (lost > 0)
 		warn("%s: the spool of an epoch that was being applied is lost: the replica is "
 		     "incomplete until the next epoch",

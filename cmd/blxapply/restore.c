@@ -36,7 +36,7 @@ static int open_target(struct job *j, struct fault *f)
 			return fault_errno(f, "%s: create", t->path);
 		t->exists = true;
 	}
-	j->to = (struct sink){t->fd, t->block, t->path};
+	j->to = (struct sink){t->fd, t->block, t->path, NULL};
 	return 0;
 }
 

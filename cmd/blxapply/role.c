@@ -44,6 +44,7 @@ static int adopt(struct job *j, const char *why, struct fault *f)
 		return fault_errno(f, "a name for the replica");
 	if (job_save(j, f))
 		return -1;
+	digests_unknown(j);
 	warn("%s: adopted as a replica as it is (%s)", j->t.path, why);
 	return 0;
 }

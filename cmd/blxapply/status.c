@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // --status: what the replica holds, for people, for programs (--json), or as the ack that its
 // source may have missed.
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,8 @@ static void print_text(const struct job *j)
 		printf("partial:    epoch %llu, token %s, up to %llu\n",
 		       (unsigned long long)r->partial_epoch, token,
 		       (unsigned long long)r->partial_upto);
+	if (!faccessat(j->t.dirfd, DIGESTFILE_NAME, F_OK, AT_SYMLINK_NOFOLLOW))
+		puts("digests:    kept");
 	if (r->intent.how != REPLICA_IDLE)
 		printf("pending:    epoch %llu (blxapply --recover, or the next stream, finishes "
 		       "it)\n",
