@@ -343,6 +343,62 @@ bad_file() {
   [ "$stderr" = "blxread: line 1: goes beyond the end at 1048576: 1044480 8192" ]
 }
 
+# ---- what is in use
+
+# cursor_at N: in a list.
+cursor_at() {
+  sed "s/^# cursor: .*/# cursor: $1/; s/^# base: .*/# base: none/"
+}
+
+@test "--used sends zeroes for what is free, but only where the receiver has nothing yet" {
+  loop_new 32M
+  noise "$FILE" 32M
+  mkfs.ext4 -q -F -E nodiscard "$DEV"
+  blxused "$DEV" >in_use
+  tracked_list "$DEV" "0 33554432" | cursor_at 20000768 >list
+  blxread --used <list >stream
+  truncate -s 32M got want
+  python3 "$TOP/tests/replay.py" got <stream
+  { printf '0 20000768\n'; grep -v '^#' in_use; } | blxread -a --plain "$DEV" >two
+  python3 "$TOP/tests/replay.py" want <two
+  cmp want got
+  run -1 cmp -s got "$FILE"
+  tracked_list "$DEV" "0 33554432" | blxread --used >stream # there is no cursor below the end: nothing is asked
+  python3 "$TOP/tests/replay.py" got <stream
+  cmp got "$FILE"
+}
+
+@test "--used of what cannot say what it uses is refused, here and downstream" {
+  loop_new 8M
+  tracked_list "$DEV" "0 8388608" | cursor_at 0 >list
+  run -5 --separate-stderr bash -c 'blxread --used <list >stream'
+  [ "$stderr" = "blxused: $DEV: holds neither ext4 nor xfs; others do not say what they use
+blxread: blxused $DEV: exit status 5" ] || fail "$stderr"
+  run -4 blxls --check stream
+  has "ABORT (code 5)"
+  run -2 blxread -a --whole --used "$DEV"
+  has "--used is for lists of tracked devices"
+}
+
+@test "--used does not take a list that is cut, nor a blxused that fails after its list" {
+  loop_new 16M
+  mkfs.ext4 -q "$DEV"
+  tracked_list "$DEV" "0 16777216" | cursor_at 0 >list
+  mkdir bin
+  cp "$(command -v blxread)" bin
+  real=$(command -v blxused)
+  for rest in "| head -n 6" "; exit 6" "; kill -9 \$\$" "| sed s/16777216/16777728/"; do
+    printf '#!/bin/bash\n%s "$@" %s\n' "$real" "$rest" >bin/blxused
+    chmod +x bin/blxused
+    code=0
+    bin/blxread --used <list >stream 2>words || code=$?
+    [ "$code" -gt 2 ] && [ "$code" -lt 8 ] || fail "$rest: exit $code"
+    run -4 blxls --check stream
+    if blxls -v stream 2>&- | grep -q COMMIT; then fail "$rest: committed: $(<words)"; fi
+    cat words
+  done
+}
+
 # ---- the wrong device
 
 # refused WORD SED-SCRIPT: the list of $DEV, edited, is refused with exit 5 and WORD, and the stream says so.
@@ -747,7 +803,7 @@ untouched() {
 @test "help and version go to standard output, which is checked" {
   run -0 blxread --help
   has "usage: blxread"
-  for option in anonymous plain whole label rate progress output skip-bad no-uring help version; do
+  for option in anonymous plain whole label rate progress output skip-bad used no-uring help version; do
     has "--$option"
   done
   run -0 blxread --version

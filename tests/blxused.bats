@@ -10,6 +10,9 @@ setup() {
 
 teardown() {
   local at
+  touch stop
+  if [ -n "${WORK:-}" ]; then wait "$WORK" 2>/dev/null || true; fi
+  if [ -n "${TRACKED:-}" ]; then blxtrack stop --force "$TRACKED" 2>/dev/null || true; fi
   for at in one/inner "a b" copy.d mnt; do
     if [ -d "$at" ]; then umount "$at" 2>/dev/null || true; fi
   done
@@ -75,30 +78,30 @@ both() {
 }
 
 @test "ext4: what is listed, mounted or not, is all that is needed" {
-  made mkfs.ext4 -q
+  made mkfs.ext4 -q -E nodiscard
   both e2fsck -fn
   diff <(grep -v '^# time' mounted) <(grep -v '^# time' list)
 }
 
 @test "ext4 of 1 KiB blocks, of clusters, and ext2" {
-  for how in "mkfs.ext4 -q -F -b 1024" "mkfs.ext4 -q -F -O bigalloc -C 65536" "mkfs.ext2 -q -F"; do
+  for how in "mkfs.ext4 -b 1024" "mkfs.ext4 -O bigalloc -C 65536" "mkfs.ext2"; do
     # shellcheck disable=SC2086
-    made $how
+    made $how -q -F -E nodiscard
     both e2fsck -fn
   done
 }
 
 @test "xfs: what is listed, mounted or not, is all that is needed" {
   SIZE=320M NOUUID=,nouuid
-  made mkfs.xfs -q -f
+  made mkfs.xfs -q -f -K
   both xfs_repair -n -f
-  made mkfs.xfs -q -f -m rmapbt=1,reflink=1
+  made mkfs.xfs -q -f -K -m rmapbt=1,reflink=1
   cp --reflink=always mnt/file60 mnt/shared
   both xfs_repair -n -f
 }
 
 @test "the list is anonymous, of the whole device, and a list" {
-  made mkfs.ext4 -q
+  made mkfs.ext4 -q -E nodiscard
   blxused "$DEV" >list
   diff <(head -n 4 list | sed 's/time: .*/time/') - <<END
 # blx-extents 1
@@ -111,7 +114,7 @@ END
 
 @test "what lies before and behind the file system counts as used" {
   loop_new 64M
-  mkfs.ext4 -q -b 1024 "$DEV" 32M
+  mkfs.ext4 -q -E nodiscard -b 1024 "$DEV" 32M
   blxused "$DEV" >list
   grep -qE '^0 ' list
   awk '!/^#/ { at = $1; n = $2 } END { exit !(at <= 33554432 && at + n == 67108864) }' list
@@ -120,7 +123,7 @@ END
 }
 
 @test "a mount point, a bind mount, a link: all lead there" {
-  made mkfs.ext4 -q
+  made mkfs.ext4 -q -E nodiscard
   blxused "$DEV" | grep -v '^# time' >want
   ln -s "$DEV" link
   mkdir -p one/inner "a b"
@@ -134,7 +137,7 @@ END
 }
 
 @test "a device that is mounted only over something that hides it is not taken for free" {
-  made mkfs.ext4 -q
+  made mkfs.ext4 -q -E nodiscard
   mount -t tmpfs tmpfs mnt
   run -5 blxused "$DEV"
   has "$DEV: in use, but not mounted here"
@@ -143,7 +146,7 @@ END
 }
 
 @test "a file system mounted in another namespace is refused" {
-  made mkfs.ext4 -q
+  made mkfs.ext4 -q -E nodiscard
   umount mnt
   mkfifo go
   unshare --mount --propagation private sh -c "mount '$DEV' mnt && touch mounted && read -r line <go" 3>&- &
@@ -159,7 +162,7 @@ END
   log=$DEV
   SIZE=320M
   loop_new $SIZE
-  mkfs.xfs -q -f -l logdev="$log",size=64M "$DEV"
+  mkfs.xfs -q -f -K -l logdev="$log",size=64M "$DEV"
   mount -o logdev="$log" "$DEV" mnt
   fill mnt
   blxused mnt >list
@@ -213,7 +216,7 @@ END
   loop_new 64M --partscan
   addpart "$DEV" 1 2048 100000
   await [ -b "${DEV}p1" ]
-  mkfs.ext4 -q "${DEV}p1"
+  mkfs.ext4 -q -E nodiscard "${DEV}p1"
   mount "${DEV}p1" mnt
   run -5 blxused "$DEV"
   blxused "${DEV}p1" | grep -qx "# size: $(blockdev --getsize64 "${DEV}p1")"
@@ -221,7 +224,7 @@ END
 
 @test "tools that fail or are not there are told, and the list has no end" {
   loop_new 64M
-  mkfs.ext4 -q "$DEV"
+  mkfs.ext4 -q -E nodiscard "$DEV"
   mkdir bin
   printf '#!/bin/sh\n/usr/sbin/dumpe2fs "$@" | sed /^Group.5/q; exit 1\n' >bin/dumpe2fs
   chmod +x bin/dumpe2fs
@@ -230,9 +233,55 @@ END
   [[ $output != *"# end"* ]]
 }
 
+# replicate: an epoch; told on standard output: bytes of data, of zeroes.
+replicate() {
+  blxtrack run "$DEV" -- sh -c "blxread --used | tee stream | blxpack | blxapply --ack $PWD/copy"
+  blxls --json stream | python3 -c 'import json, sys
+o = json.load(sys.stdin)
+print(o["data"], o["zero"])'
+}
+
+# A first copy with --used under load, epochs under load, a last one: the same file system, and equal where it is used.
+first_copy_under_load() {
+  made "$@"
+  TRACKED=$DEV
+  blxtrack start "$DEV" 2>/dev/null
+  "$BATS_TEST_DIRNAME/tools/churn.py" mnt/work stop 42 3>&- &
+  WORK=$!
+  sleep 1
+  read -r data zero <<<"$(replicate)"
+  [ "$zero" -gt $(($(blockdev --getsize64 "$DEV") / 4)) ] || fail "only $zero bytes were left out"
+  [ "$data" -gt 1000000 ] || fail "only $data bytes were sent"
+  for _ in {1..8}; do
+    sleep 0.3
+    replicate
+  done
+  touch stop
+  wait "$WORK"
+  WORK=
+  umount mnt
+  replicate
+  blxused "$DEV" >list
+  blxread -a "$DEV" <list | blxls -v | grep -E ' (COMMIT|END) ' >want
+  blxread -a copy <list | blxls -v | grep -E ' (COMMIT|END) ' | diff want -
+  run -1 cmp -s "$DEV" copy # or the test shows nothing
+}
+
+@test "ext4 under load: blxread --used, epochs, and the replica is the file system" {
+  SIZE=320M
+  first_copy_under_load mkfs.ext4 -q -E nodiscard
+  whole e2fsck -fn
+}
+
+@test "xfs under load: blxread --used, epochs, and the replica is the file system" {
+  SIZE=400M NOUUID=,nouuid
+  first_copy_under_load mkfs.xfs -q -f -K
+  whole xfs_repair -n -f
+}
+
 @test "of a tracked device the list says since when" {
   loop_new 64M
-  mkfs.ext4 -q "$DEV"
+  mkfs.ext4 -q -E nodiscard "$DEV"
   blxtrack start "$DEV"
   blxtrack drain "$DEV" >drained
   blxused "$DEV" >list
@@ -243,7 +292,7 @@ END
 
 @test "a full disk and a closed pipe are errors" {
   loop_new 64M
-  mkfs.ext4 -q "$DEV"
+  mkfs.ext4 -q -E nodiscard "$DEV"
   run -3 bash -c "blxused $DEV >/dev/full"
   has "standard output: No space left on device"
   run -3 bash -c "set -o pipefail; { sleep 0.2; blxused $DEV; } | true"

@@ -15,6 +15,7 @@
 #include "output.h"
 #include "skip.h"
 #include "source.h"
+#include "used.h"
 
 struct run {
 	const struct options *o;
@@ -91,6 +92,29 @@ static void read_extent(struct run *r, struct extent e)
 		if (!e.length)
 			return;
 		emit_oldest(r);
+	}
+}
+
+static void put_hole(struct run *r, uint64_t offset, uint64_t n)
+{
+	while (!readahead_put_hole(r->source.ahead, offset, n))
+		emit_oldest(r);
+}
+
+// Of what the receiver has nothing of yet, what is not in use goes as zeroes.
+static void read_used(struct run *r, struct used *u, struct extent e)
+{
+	struct fault f;
+	uint64_t n;
+
+	for (; e.length; e.offset += n, e.length -= n) {
+		int in_use = used_piece(u, e, &n, &f);
+		if (in_use < 0)
+			fail(r, &f);
+		if (in_use)
+			read_extent(r, (struct extent){e.offset, n});
+		else
+			put_hole(r, e.offset, n);
 	}
 }
 
@@ -195,12 +219,17 @@ static void head_of_list(struct run *r, const struct head *list, struct head *h)
 static void read_list(struct run *r, struct extlist_reader *in, const struct head *list)
 {
 	struct extent e;
+	struct used used;
 	struct fault f;
 	struct head h;
 	int got;
 
 	head_init(&h);
 	head_of_list(r, list, &h);
+	// Only now: what is in use from here on and was not before is written in a later epoch.
+	bool ask = r->o->used && h.cursor < h.size;
+	if (ask && used_open(&used, r->source.name, h.size, &f))
+		fail(r, &f);
 	begin(r, &h);
 	while ((got = extlist_next(in, &e, &f)) == 1) {
 		if (e.offset + e.length > h.size) {
@@ -209,9 +238,14 @@ static void read_list(struct run *r, struct extlist_reader *in, const struct hea
 				  (unsigned long long)e.length, (unsigned long long)h.size);
 			fail(r, &f);
 		}
-		read_extent(r, e);
+		uint64_t below = !ask ? e.length : e.offset < h.cursor ? h.cursor - e.offset : 0;
+		if (below > e.length)
+			below = e.length;
+		read_extent(r, (struct extent){e.offset, below});
+		if (below < e.length)
+			read_used(r, &used, (struct extent){e.offset + below, e.length - below});
 	}
-	if (got < 0)
+	if (got < 0 || (ask && used_close(&used, &f)))
 		fail(r, &f);
 	commit(r);
 	head_free(&h);

@@ -31,6 +31,7 @@ static void usage(void)
 	     "  -o, --output FILE  write there (-: standard output)\n"
 	     "      --skip-bad FILE\n"
 	     "                     leave out what cannot be read, and list it in FILE\n"
+	     "      --used         a first copy: zeroes for what the file system does not use\n"
 	     "      --no-uring     read with threads, not with io_uring\n"
 	     "  -h, --help         this text\n"
 	     "      --version      the version");
@@ -78,6 +79,9 @@ static void parse_option(struct options *o, int c)
 			die_usage("--skip-bad '%s': a file's name is expected", optarg);
 		o->skip = optarg;
 		break;
+	case 'E':
+		o->used = true;
+		break;
 	case 'U':
 		o->threads = true;
 		break;
@@ -124,11 +128,19 @@ static void parse_operands(struct options *o, int n, char **names)
 
 void parse_options(struct options *o, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"anonymous", 0, 0, 'a'}, {"plain", 0, 0, 'p'},    {"whole", 0, 0, 'w'},
-		{"label", 1, 0, 'l'},     {"rate", 1, 0, 'r'},     {"progress", 0, 0, 'P'},
-		{"output", 1, 0, 'o'},    {"skip-bad", 1, 0, 'S'}, {"no-uring", 0, 0, 'U'},
-		{"help", 0, 0, 'h'},      {"version", 0, 0, 'V'},  {0}};
+	static const struct option longs[] = {{"anonymous", 0, 0, 'a'},
+					      {"plain", 0, 0, 'p'},
+					      {"whole", 0, 0, 'w'},
+					      {"label", 1, 0, 'l'},
+					      {"rate", 1, 0, 'r'},
+					      {"progress", 0, 0, 'P'},
+					      {"output", 1, 0, 'o'},
+					      {"skip-bad", 1, 0, 'S'},
+					      {"used", 0, 0, 'E'},
+					      {"no-uring", 0, 0, 'U'},
+					      {"help", 0, 0, 'h'},
+					      {"version", 0, 0, 'V'},
+					      {0}};
 
 	for (int c; (c = getopt_or_die(argc, argv, "apwl:r:Po:h", longs)) != -1;)
 		parse_option(o, c);
@@ -140,6 +152,8 @@ void parse_options(struct options *o, int argc, char **argv)
 	if ((o->plain || o->whole) && !o->anonymous)
 		die_usage("--%s makes a stream of no tracked device: it needs -a",
 			  o->plain ? "plain" : "whole");
+	if (o->anonymous && o->used)
+		die_usage("--used is for lists of tracked devices; for others see blxused(1)");
 	if (o->anonymous && !o->path)
 		die_usage("-a needs the device or file to read");
 	if (o->out && o->skip && !strcmp(o->out, o->skip))

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 struct options {
-	bool anonymous, plain, whole, threads, progress;
+	bool anonymous, plain, whole, used, threads, progress;
 	uint64_t rate;
 	const char *label; // NULL: that of the list
 	const char *out;   // NULL: stdout
