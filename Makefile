@@ -134,7 +134,7 @@ SYSTEMDDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 DOCDIR ?= $(PREFIX)/share/doc/blx
 MAN_PAGES = $(wildcard man/*.[1-8])
-DOCS = README.md CHANGELOG.md LICENSE contrib/cron/blx contrib/sudoers/blx
+DOCS = README.md CHANGELOG.md LICENSE docs/recovery.md contrib/cron/blx contrib/sudoers/blx
 
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDDIR)' '$(DESTDIR)$(COMPLETIONDIR)' '$(DESTDIR)$(DOCDIR)'

@@ -14,7 +14,7 @@ setup() {
   PATH=$PWD/bin:$PATH
   loop_new 64M
   export DISK=$DEV HOST=backup
-  export REPLICA=$PWD/replica.img SECOND=$PWD/second.img FILE=$PWD/kept.blx
+  export REPLICA=$PWD/replica.img SECOND=$PWD/second.img FILE=$PWD/kept.blx BAD=$PWD/bad
   PORT=$(free_port)
   export PORT
   mkfs.ext4 -q "$DISK"
@@ -265,6 +265,30 @@ netcat() {
   printf evidence | dd of="$DISK" bs=4096 seek=1000 conv=sync oflag=direct status=none
   run -0 cook forensic-look
   has "DATA   4096000 4096 "
+}
+
+@test "what is in use only, bad sectors skipped, and the differences after a boot" {
+  sshd_start "$PWD/ssh" "$PATH"
+  change one
+  cook start
+  cook used
+  blxapply --status "$REPLICA" | grep -q 'state: *complete'
+  change two
+  cook skip-bad
+  [ "$(grep -vc '^#' bad)" = 0 ]
+  umount mnt
+  cook skip-bad
+  mkdir there
+  mount -o loop,ro,noload replica.img there
+  mount -o ro "$DISK" mnt
+  diff -r mnt there
+  umount mnt there
+  cook start # nothing to do
+  blxtrack stop --force "$DISK"
+  printf 'behind our back' | dd of="$DISK" bs=4096 seek=5000 conv=sync oflag=direct status=none
+  cook start
+  cook differences
+  cmp "$DISK" replica.img
 }
 
 @test "restore onto a larger disk" {

@@ -31,6 +31,7 @@ blx_make() {
   done
   grep -qx 'ExecStart=/opt/blx/bin/blxtrack start %f' root/opt/blx/lib/systemd/system/blxtrack@.service
   [ -f root/opt/blx/share/doc/blx/README.md ]
+  [ -f root/opt/blx/share/doc/blx/recovery.md ]
   [ -f root/opt/blx/share/doc/blx/cron ]
   [ -f root/opt/blx/share/doc/blx/sudoers ]
 }
