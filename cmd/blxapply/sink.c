@@ -68,9 +68,6 @@ static int zero_file(const struct sink *s, uint64_t offset, uint64_t n, struct f
 
 int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f)
 {
-	if (s->digests && fr->type != FRAME_BAD)
-		digestfile_put(s->digests, s->fd, fr->offset,
-			       fr->type == FRAME_DATA ? fr->payload : NULL, fr->length);
 	if (s->digests)
 		digestfile_put(s->digests, s->fd, fr->offset,
 			       fr->type == FRAME_DATA ? fr->payload : NULL, fr->length);
