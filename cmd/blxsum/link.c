@@ -51,8 +51,9 @@ void link_close(struct link *l)
 	l->buf = l->pending = NULL;
 }
 
-static int cut(struct fault *f)
+static int cut(struct link *l, struct fault *f)
 {
+	l->cut = true;
 	return fault_set(f, BLX_CORRUPT, "the connection was cut");
 }
 
@@ -95,7 +96,7 @@ static int write_some(struct link *l, struct fault *f)
 	if (w >= 0)
 		l->written += (size_t)w;
 	else if (errno == EPIPE || errno == ECONNRESET)
-		return cut(f);
+		return cut(l, f);
 	else if (errno != EINTR && errno != EAGAIN)
 		return fault_errno(f, "connection: write");
 	return 0;
@@ -126,7 +127,7 @@ static int read_some(struct link *l, struct fault *f)
 	if (n < 0 && errno != ECONNRESET)
 		return fault_errno(f, "connection: read");
 	if (n <= 0)
-		return cut(f);
+		return cut(l, f);
 	l->have += (size_t)n;
 	l->heard_ms = now_ms();
 	return 0;
@@ -228,9 +229,12 @@ void link_fail(struct link *l, const struct fault *f)
 	int64_t end = now_ms() + LAST_WORDS_MS;
 	struct pollfd p = {.fd = l->out, .events = POLLOUT};
 
-	if (!l->told && !link_say(l, &m, &ignored))
+	if (!l->told && !l->cut && !link_say(l, &m, &ignored))
 		while (l->pend > l->written && now_ms() < end)
 			if (poll(&p, 1, 100) < 0 || (p.revents && write_some(l, &ignored)))
 				break;
+	// One of the two says it to people, the one that they started.
+	if (l->parser.server && !l->cut && (l->told || l->pend == l->written))
+		exit(f->code);
 	die_fault(f);
 }

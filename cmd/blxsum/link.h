@@ -15,7 +15,8 @@ struct link {
 	uint8_t *pending; // what is to be written: [written, pend)
 	size_t written, pend, pend_room;
 	int64_t heard_ms, said_ms;
-	bool told; // the far end said why it ends, or was told
+	bool told; // the far end said why it ends
+	bool cut;  // it is gone
 	// True unless work is stuck; what is stuck sends no pulses. NULL: never.
 	bool (*moving)(void *arg);
 	void *arg;
@@ -33,7 +34,8 @@ int link_say(struct link *l, const struct treemsg *m, struct fault *f);
 int link_next(struct link *l, int wake, struct treemsg *m, struct fault *f);
 // Write all that is queued. 0 or -1.
 int link_flush(struct link *l, struct fault *f);
-// Tell the far end, if it can be told, and end the program.
+// Tell the far end, if it can be told, and end the program; a server that was heard or told says no
+// words of its own.
 _Noreturn void link_fail(struct link *l, const struct fault *f);
 
 #endif

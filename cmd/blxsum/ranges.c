@@ -23,8 +23,23 @@ struct ranges {
 	size_t n, at;
 };
 
-static _Noreturn void fail(const struct ranges *r, const struct fault *f)
+static void end_program(struct ranges *r)
 {
+	int status = 0;
+
+	if (r->fd >= 0)
+		close(r->fd);
+	r->fd = -1;
+	if (r->pid && waitpid(r->pid, &status, 0) == r->pid && status)
+		die(WIFEXITED(status) ? (enum blx_exit)WEXITSTATUS(status) : BLX_SYSTEM,
+		    "%s failed", r->from);
+	r->pid = 0;
+}
+
+// A program that printed no whole list has said why.
+static _Noreturn void fail(struct ranges *r, const struct fault *f)
+{
+	end_program(r);
 	die(f->code, "%s: %s", r->from, f->text);
 }
 
@@ -149,12 +164,7 @@ struct ranges *ranges_open(const struct options *o, uint64_t size, uint32_t bloc
 
 void ranges_close(struct ranges *r)
 {
-	int status = 0;
-
-	if (r->fd >= 0)
-		close(r->fd);
-	if (r->pid && waitpid(r->pid, &status, 0) == r->pid && status)
-		die(WIFEXITED(status) ? WEXITSTATUS(status) : BLX_SYSTEM, "%s failed", r->from);
+	end_program(r);
 	extlist_reader_free(r->list);
 	free(r->plain);
 	free(r);
