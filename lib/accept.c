@@ -202,7 +202,7 @@ static int promoted(const struct found *w, struct fault *f)
 	return allow_resync(w, text, f);
 }
 
-// What lifts a refusal: an overwriting, or a full copy.
+// What lifts a refusal: a resync, an overwriting, or a full copy.
 static void say_remedy(const struct found *w, const struct head *h, struct fault *f)
 {
 	struct fault why = *f;
@@ -210,19 +210,22 @@ static void say_remedy(const struct found *w, const struct head *h, struct fault
 	int n = snprintf(reset, sizeof(reset), "'blxtrack consumer reset %s %s%s' on the source",
 			 h->consumer, h->name[0] ? "/dev/" : "DEVICE", h->name);
 	// A remedy that is cut is none: rather without the name.
-	bool fits = strlen(why.text) + strlen(w->name) + (size_t)n + 56 < sizeof(why.text);
+	bool fits = strlen(why.text) + strlen(w->name) + (size_t)n + 96 < sizeof(why.text);
 	const char *name = fits ? w->name : "TARGET";
 
 	if (accept_whole(h))
-		fault_set(f, why.code, "%s; to overwrite it: blxapply --allow init %s", why.text,
-			  name);
+		fault_set(f, why.code,
+			  "%s; for what differs: 'blxtrack resync'; to overwrite it: "
+			  "blxapply --allow init %s",
+			  why.text, name);
 	else if (w->may_init)
 		fault_set(f, why.code, "%s; the permission to init waits for a full copy: %s",
 			  why.text, reset);
 	else if (w->exists || w->state)
 		fault_set(f, why.code,
-			  "%s; for a full copy: %s and 'blxapply --allow init %s' here", why.text,
-			  reset, name);
+			  "%s; for what differs: 'blxtrack resync'; for a full copy: %s and "
+			  "'blxapply --allow init %s' here",
+			  why.text, reset, name);
 	else
 		fault_set(f, why.code, "%s; for a full copy: %s", why.text, reset);
 }

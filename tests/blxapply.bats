@@ -161,7 +161,7 @@ refused() {
 
 @test "an image that exists without a state needs permission, and the words say how" {
   cp "$V/v2" "$IMG"
-  refused "$V/s1" "exists and is no replica; to overwrite it: blxapply --allow init $IMG"
+  refused "$V/s1" "exists and is no replica; for what differs: 'blxtrack resync'; to overwrite it: blxapply --allow init $IMG"
   run -0 blxapply --allow init "$IMG"
   [ -z "$output" ] || fail "$output"
   run -0 apply "$V/s1" "$IMG"

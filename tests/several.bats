@@ -804,7 +804,8 @@ other() {
     blxapply --into "$dir" <"$M/s1"
     run -5 --separate-stderr blxapply --ack --into "$dir" <"$M/s3"
     while read -r line; do
-      [[ $line != *"; "* || $line == *"; for a full copy: "*" --allow init "*"' here" ]] || fail "$line"
+      [[ $line != *"; "* || $line == *"; for a full copy: "*" --allow init "*"' here" ||
+        $line == *"; for what differs: 'blxtrack resync'" ]] || fail "$line"
     done <<<"$output"$'\n'"$stderr"
     [[ $output == *"wrong base"* ]] || fail "$output"
   done
