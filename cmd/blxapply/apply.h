@@ -115,9 +115,9 @@ struct job {
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
-	bool fills;      // the spool has data for holes of the image
-	int clone_fd;    // way_clone
-	bool recovering; // the image may hold parts of the intent already
+	bool fills;   // the spool has data for holes of the image
+	int clone_fd; // way_clone
+	bool mixed;   // the image may hold parts of what comes already
 	struct digestfile digests;
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was
@@ -173,10 +173,10 @@ int clone_publish(struct job *j, struct fault *f);
 // state.
 void digests_settle(struct job *j);
 // Open, for what the frames will change: before the state says that writing in place begins; once
-// it does, for a first copy; when the intent's spool is written, AGAIN after a crash; for a clone.
+// it does, for a first copy; when the intent's spool is written; for a clone.
 void digests_in_place(struct job *j);
 void digests_create(struct job *j);
-void digests_spool(struct job *j, bool again);
+void digests_spool(struct job *j);
 void digests_clone(struct job *j);
 // What was put is durable.
 void digests_sync(struct job *j);

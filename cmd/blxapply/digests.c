@@ -53,6 +53,7 @@ static int use(struct job *j)
 	digests_close(j);
 	int got = digestfile_open(&j->digests, j->t.dirfd, DIGESTFILE_NAME, &f);
 	if (got > 0 && !digestfile_hold(&j->digests, &f)) {
+		j->digests.again = j->mixed;
 		j->to.digests = &j->digests;
 		return 1;
 	}
@@ -72,6 +73,7 @@ void digests_settle(struct job *j)
 	const struct replica *r = &j->r;
 	struct fault f;
 
+	digests_close(j);
 	if (j->o->no_digests) {
 		unlinkat(j->t.dirfd, DIGESTFILE_NAME, 0);
 		return;
@@ -91,7 +93,6 @@ void digests_in_place(struct job *j)
 {
 	if (!use(j))
 		return;
-	j->digests.again = !replica_complete(&j->r);
 	if (digestfile_mark(&j->digests, &j->h->token, &j->r.touched))
 		j->digests.lost = errno;
 	digests_sync(j);
@@ -105,7 +106,7 @@ void digests_create(struct job *j)
 		begin_anew(j, &j->h->token, j->h->size);
 }
 
-void digests_spool(struct job *j, bool again)
+void digests_spool(struct job *j)
 {
 	if (!use(j))
 		return;
@@ -113,7 +114,6 @@ void digests_spool(struct job *j, bool again)
 		digests_close(j);
 		return;
 	}
-	j->digests.again = again;
 	digestfile_resize(&j->digests, j->r.intent.size);
 }
 
@@ -173,8 +173,8 @@ int digests_publish(struct job *j, struct fault *f)
 {
 	int dirfd = j->t.dirfd;
 
-	if ((renameat(dirfd, DIGESTFILE_NEXT, dirfd, DIGESTFILE_NAME) && errno != ENOENT) ||
-	    fsync(dirfd))
+	// Durable with the next state.
+	if (renameat(dirfd, DIGESTFILE_NEXT, dirfd, DIGESTFILE_NAME) && errno != ENOENT)
 		return fault_errno(f, "%s/" DIGESTFILE_NEXT ": rename", j->t.dir);
 	return 0;
 }

@@ -41,7 +41,7 @@ static int put_spool(struct job *j, struct fault *f)
 	int bad = in ? 0 : fault_errno(f, "%s", path);
 	if (!bad && !j->t.block)
 		bad = sink_extend(&to, j->r.intent.size, f);
-	digests_spool(j, j->recovering);
+	digests_spool(j);
 	to.digests = j->to.digests;
 	if (!bad)
 		bad = apply_frames(j, in, &to, f);
@@ -206,9 +206,8 @@ int job_load(struct job *j, struct fault *f)
 		drop_leftovers(j);
 		return settle(j, f);
 	}
-	j->recovering = true;
+	j->mixed = true;
 	int lost = recover(j, f);
-	j->recovering = false;
 	if (lost > 0)
 		warn("%s: the spool of an epoch that was being applied is lost: the replica is "
 		     "incomplete until the next epoch",

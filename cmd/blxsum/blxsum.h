@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // blxsum's parts: subject (what is digested), list (print its digests), compare (with a list),
 // ranges (of a part only), diff (what differs), tree and serve (the two ends of a comparison over a
-// pipe), forest (their sections), link (their messages), live (a pair that is being written).
+// pipe), forest (their sections), link (their messages), live (a pair that is being written), scrub
+// (a replica against its own digests; view: while it is applied to).
 // Functions that do not say otherwise end the program when they fail.
 #ifndef BLXSUM_H
 #define BLXSUM_H
@@ -19,7 +20,7 @@
 #include "target.h"
 
 struct options {
-	enum { LIST, CHECK, TREE, SERVE, LIVE } mode;
+	enum { LIST, CHECK, TREE, SERVE, LIVE, SCRUB } mode;
 	uint32_t block;
 	enum digest_algorithm algorithm;
 	bool quiet, used, threads, progress;
@@ -29,6 +30,7 @@ struct options {
 	int timeout_ms;       // without a word from the far end; -1: for ever
 	const char *consumer; // live
 	uint64_t rounds;      // live
+	uint64_t budget;      // scrub: bytes of this slice; 0: all
 	const char *path;     // device or image
 	char **cmd;           // tree, live: what reaches the far end
 };
@@ -90,6 +92,7 @@ int check_digests(const struct options *o);
 int tree_compare(const struct options *o);
 int serve(const struct options *o);
 int live(const struct options *o);
+int scrub(const struct options *o);
 
 // Start ARGV[0], found beside this program, else in PATH, with its standard output a pipe. The
 // pipe's end; *pid is to be waited for.

@@ -21,6 +21,8 @@ enum { // of options that have no letter
 	OPT_TIMEOUT,
 	OPT_ROUNDS,
 	OPT_CONSUMER,
+	OPT_SCRUB,
+	OPT_BUDGET,
 	OPT_NO_URING,
 	OPT_VERSION,
 };
@@ -32,6 +34,7 @@ static void usage(void)
 	     "       blxsum --tree [-q] [options] DEV|IMAGE -- CMD... >extents\n"
 	     "       blxsum --serve [options] IMAGE|DEV\n"
 	     "       blxsum --live [--consumer NAME] [options] DEV -- CMD... >extents\n"
+	     "       blxsum --scrub [--budget SIZE] [options] IMAGE|DEV >extents\n"
 	     "Print digests of all blocks; or what differs from digests, or from what CMD serves\n"
 	     "(ssh backup blxsum --serve IMAGE), as an extent list.\n"
 	     "\n"
@@ -42,6 +45,9 @@ static void usage(void)
 	     "      --tree            compare with what CMD serves; little is sent\n"
 	     "      --serve           be the other end of --tree, on standard input and output\n"
 	     "      --live            verify a replica while DEV is written\n"
+	     "      --scrub           check a replica against the digests beside it (blxapply\n"
+	     "                        --digests)\n"
+	     "      --budget SIZE     --scrub: the next SIZE bytes only (K, M, G, T)\n"
 	     "      --only FILE       look at these ranges only (an extent list, or OFFSET LENGTH\n"
 	     "                        lines)\n"
 	     "      --used            look only at what the file system uses (blxused)\n"
@@ -65,7 +71,7 @@ static void print_and_exit(void (*print)(void))
 static void set_mode(struct options *o, int mode)
 {
 	if (o->mode != LIST && (int)o->mode != mode)
-		die_usage("-c, --tree, --serve and --live exclude each other");
+		die_usage("-c, --tree, --serve, --live and --scrub exclude each other");
 	o->mode = mode;
 }
 
@@ -125,6 +131,12 @@ static void parse_option(struct options *o, int c)
 		break;
 	case OPT_LIVE:
 		set_mode(o, LIVE);
+		break;
+	case OPT_SCRUB:
+		set_mode(o, SCRUB);
+		break;
+	case OPT_BUDGET:
+		parse_number("budget", num_size, &o->budget);
 		break;
 	case OPT_ONLY:
 		parse_name("only", &o->only);
@@ -195,7 +207,9 @@ static void check_options(const struct options *o)
 		die_usage("--only and --used exclude each other");
 	if ((o->consumer || o->rounds) && o->mode != LIVE)
 		die_usage("--consumer and --rounds: only with --live");
-	if (o->timeout_ms >= 0 && o->mode < TREE)
+	if (o->budget && o->mode != SCRUB)
+		die_usage("--budget: only with --scrub");
+	if (o->timeout_ms >= 0 && (o->mode < TREE || o->mode == SCRUB))
 		die_usage("--timeout: only with --tree, --serve and --live");
 	if (o->mode == CHECK && isatty(STDIN_FILENO))
 		die_usage("no digest list: standard input is a terminal");
@@ -212,6 +226,8 @@ static void parse_options(struct options *o, int argc, char **argv)
 					      {"tree", 0, 0, OPT_TREE},
 					      {"serve", 0, 0, OPT_SERVE},
 					      {"live", 0, 0, OPT_LIVE},
+					      {"scrub", 0, 0, OPT_SCRUB},
+					      {"budget", 1, 0, OPT_BUDGET},
 					      {"only", 1, 0, OPT_ONLY},
 					      {"used", 0, 0, OPT_USED},
 					      {"timeout", 1, 0, OPT_TIMEOUT},
@@ -242,7 +258,7 @@ int main(int argc, char **argv)
 {
 	static int (*const modes[])(const struct options *) = {
 		[LIST] = list_digests, [CHECK] = check_digests, [TREE] = tree_compare,
-		[SERVE] = serve,       [LIVE] = live,
+		[SERVE] = serve,       [LIVE] = live,           [SCRUB] = scrub,
 	};
 	struct options o = {.timeout_ms = -1};
 
