@@ -26,3 +26,11 @@ kept() {
 @test "streams that were kept" {
   kept stream
 }
+
+@test "digest lists that were kept" {
+  kept digests
+}
+
+@test "tree comparisons that were kept" {
+  kept tree
+}

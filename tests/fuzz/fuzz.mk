@@ -1,7 +1,7 @@
 # Fuzzing, bounded: `make fuzz` runs every target for FUZZ_SECONDS, beginning with the inputs in tests/fuzz/corpus/NAME.
 # A crash leaves its input in $(BUILD)/fuzz: mend the cause and keep the input in the corpus, which the test suite runs
 # through (kept-NAME, without libFuzzer).
-FUZZ := list head ack stream
+FUZZ := list head ack stream digests tree
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(wildcard lib/*.c))
