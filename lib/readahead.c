@@ -295,6 +295,8 @@ struct readahead *readahead_new(int fd, uint32_t align, bool force_threads)
 	r->fd = fd;
 	r->align = align;
 	r->arena = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (r->arena != MAP_FAILED)
+		madvise(r->arena, ARENA, MADV_HUGEPAGE); // less for the kernel to pin per read
 	if (r->arena != MAP_FAILED && !start_engine(r, force_threads))
 		return r;
 	int keep = errno;

@@ -35,4 +35,4 @@ _blx_filter() {
 }
 
 complete -o filenames -F _blxtrack blxtrack
-complete -o filenames -F _blx_filter blxread blxpack blxapply blxls blxused
+complete -o filenames -F _blx_filter blxread blxpack blxapply blxls blxused blxsum
