@@ -244,16 +244,16 @@ static void check_again(struct scrub *s)
 	extents_free(&was);
 }
 
+// No token: the replica may be at another by the time the list is used, and to send these ranges
+// again is right at any.
 static void make_head(const struct view *v, struct head *h)
 {
 	const char *name = strrchr(v->target.path, '/') + 1;
 
 	head_init(h);
-	h->anonymous = h->resync = true;
+	h->anonymous = true;
 	h->size = h->limit = v->state.size;
 	h->time = time(NULL);
-	h->replica = v->state.id;
-	h->held = v->state.floor;
 	for (size_t n = 0; *name && n < HEAD_NAME_MAX; name++)
 		if (isgraph((unsigned char)*name))
 			h->name[n++] = *name;
