@@ -710,6 +710,15 @@ tight() {
   [ ! -s trace ] || fail "$(cat trace)"
 }
 
+@test "holes are not searched for again at every frame" {
+  local ranges='' n
+  replica
+  for ((n = 0; n < 60; n++)); do ranges+="data $((8192 * n)) 4096/"; done
+  stream 2 "$V/v2" "${ranges%/}" >many
+  run -0 strace -qq -o trace -e trace=lseek blxapply "$IMG" <many
+  [ "$(grep -c SEEK_HOLE trace)" = 1 ] || fail "$(grep -c SEEK_HOLE trace) times"
+}
+
 @test "a file system that cannot reserve room is no reason to fail" {
   replica
   run -0 strace -qq -o /dev/null -e trace=fallocate -e inject=fallocate:error=EOPNOTSUPP blxapply "$IMG" <"$V/s2"

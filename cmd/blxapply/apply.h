@@ -59,7 +59,8 @@ struct sink {
 
 int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f);
 // Regular files only: has the frame data for where no blocks are; give it blocks, content as it is.
-bool sink_lacks(const struct sink *s, const struct frame *fr);
+// DENSE: 0 before the first of ascending frames; from them up to there no hole is known to be.
+bool sink_lacks(const struct sink *s, const struct frame *fr, uint64_t *dense);
 int sink_reserve(const struct sink *s, const struct frame *fr, struct fault *f);
 // Regular files only: make it at least SIZE bytes, or exactly.
 int sink_extend(const struct sink *s, uint64_t size, struct fault *f);
@@ -115,9 +116,10 @@ struct job {
 
 	struct stream_writer *spool; // way_spool
 	int spool_fd;
-	bool fills;   // the spool has data for holes of the image
-	int clone_fd; // way_clone
-	bool mixed;   // the image may hold parts of what comes already
+	bool fills;     // the spool has data for holes of the image
+	uint64_t dense; // see sink_lacks()
+	int clone_fd;   // way_clone
+	bool mixed;     // the image may hold parts of what comes already
 	struct digestfile digests;
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was

@@ -151,6 +151,7 @@ static int spool_begin(struct job *j, struct fault *f)
 	if (j->spool_fd < 0)
 		return fault_errno(f, "%s: create", path);
 	j->fills = false;
+	j->dense = 0;
 	j->spool = stream_writer_new(j->spool_fd);
 	if (!j->spool || stream_write_head(j->spool, j->h))
 		return spool_failed(j, f);
@@ -168,12 +169,13 @@ static void spool_close(struct job *j)
 static int reserve_frames(const struct job *j, const char *path, struct fault *f)
 {
 	struct frame fr;
+	uint64_t dense = 0;
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct stream_reader *in = fd < 0 ? NULL : stream_reader_new(fd);
 	int got = in ? 1 : fault_errno(f, "%s", path);
 
 	while (got > 0 && (got = stream_read(in, &fr, f)) > 0)
-		if (sink_lacks(&j->to, &fr) && sink_reserve(&j->to, &fr, f))
+		if (sink_lacks(&j->to, &fr, &dense) && sink_reserve(&j->to, &fr, f))
 			got = -1;
 	stream_reader_free(in);
 	if (fd >= 0)
@@ -240,7 +242,7 @@ static int atomic_frame(struct job *j, const struct frame *fr, struct fault *f)
 		return -1;
 	if (j->clone_fd >= 0)
 		return sink_frame(&j->to, fr, f);
-	j->fills = j->fills || (!j->t.block && sink_lacks(&j->to, fr));
+	j->fills = j->fills || (!j->t.block && sink_lacks(&j->to, fr, &j->dense));
 	return stream_write_frame(j->spool, fr, NULL) ? spool_failed(j, f) : 0;
 }
 

@@ -78,12 +78,16 @@ int sink_frame(const struct sink *s, const struct frame *fr, struct fault *f)
 	return zero_file(s, fr->offset, fr->length, f);
 }
 
-bool sink_lacks(const struct sink *s, const struct frame *fr)
+// The search for a hole may look at every page or extent up to it: once, not for every frame.
+bool sink_lacks(const struct sink *s, const struct frame *fr, uint64_t *dense)
 {
-	if (fr->type != FRAME_DATA)
+	if (fr->type != FRAME_DATA || fr->offset + fr->length <= *dense)
 		return false;
 	off_t hole = lseek(s->fd, (off_t)fr->offset, SEEK_HOLE);
-	return hole < 0 || (uint64_t)hole < fr->offset + fr->length;
+	if (hole < 0)
+		return true;
+	*dense = (uint64_t)hole;
+	return *dense < fr->offset + fr->length;
 }
 
 int sink_reserve(const struct sink *s, const struct frame *fr, struct fault *f)
