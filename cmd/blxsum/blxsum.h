@@ -94,8 +94,4 @@ int serve(const struct options *o);
 int live(const struct options *o);
 int scrub(const struct options *o);
 
-// Start ARGV[0], found beside this program, else in PATH, with its standard output a pipe. The
-// pipe's end; *pid is to be waited for.
-int spawn_reader(char *const argv[], int *pid);
-
 #endif

@@ -6,7 +6,8 @@
 #include "blxsum.h"
 #include "die.h"
 
-static void make_head(const struct subject *s, const struct sums_head *theirs, struct head *h)
+static void make_head(const struct options *o, const struct subject *s,
+		      const struct sums_head *theirs, struct head *h)
 {
 	const struct sums_head *mine = &s->head;
 
@@ -15,7 +16,7 @@ static void make_head(const struct subject *s, const struct sums_head *theirs, s
 	h->size = h->limit = s->source.size;
 	h->time = mine->time;
 	memcpy(h->name, mine->name, sizeof(h->name));
-	h->resync = theirs->has_token;
+	h->resync = theirs->has_token && !o->live; // which will not be at that token then
 	h->replica = theirs->replica;
 	h->held = theirs->token;
 	h->has_since = mine->has_since;
@@ -31,7 +32,7 @@ void diff_begin(struct diff *d, const struct options *o, const struct subject *s
 	*d = (struct diff){.quiet = o->quiet};
 	if (d->quiet)
 		return;
-	make_head(s, theirs, &h);
+	make_head(o, s, theirs, &h);
 	if (extlist_begin(&d->list, stdout, &h))
 		die_stdout();
 }

@@ -10,6 +10,7 @@
 
 #include "blxsum.h"
 #include "die.h"
+#include "spawn.h"
 
 struct ranges {
 	const char *from; // for words

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Another program of the toolkit, whose output is read.
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
+#include <limits.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "blxsum.h"
 #include "die.h"
+#include "spawn.h"
 
-// Beside this program, where it was built or installed; else wherever PATH says.
-static void exec_sibling(char *const argv[])
+void exec_sibling(char *const argv[])
 {
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 
+	signal(SIGPIPE, SIG_DFL);
 	if (n > 0) {
 		path[n] = 0;
 		char *slash = strrchr(path, '/');
@@ -30,21 +29,35 @@ static void exec_sibling(char *const argv[])
 	_exit(BLX_SYSTEM);
 }
 
+pid_t spawn_self(int out)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+	pid_t parent = getpid(), pid = fork();
+	struct sigaction old;
+
+	if (pid < 0)
+		die_errno("fork");
+	if (pid)
+		return pid;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(signals[i], SIG_DFL);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent ||
+	    (out >= 0 && dup2(out, STDOUT_FILENO) < 0))
+		_exit(BLX_SYSTEM);
+	return 0;
+}
+
 int spawn_reader(char *const argv[], int *pid)
 {
-	pid_t parent = getpid();
 	int to[2];
 
 	if (pipe2(to, O_CLOEXEC))
 		die_errno("pipe");
-	*pid = fork();
-	if (*pid < 0)
-		die_errno("fork");
+	*pid = spawn_self(to[1]);
 	if (!*pid) {
-		signal(SIGPIPE, SIG_DFL);
 		int null = open("/dev/null", O_RDONLY);
-		if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent || null < 0 ||
-		    dup2(null, STDIN_FILENO) < 0 || dup2(to[1], STDOUT_FILENO) < 0)
+		if (null < 0 || dup2(null, STDIN_FILENO) < 0)
 			_exit(BLX_SYSTEM);
 		exec_sibling(argv);
 	}

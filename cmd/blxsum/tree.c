@@ -51,6 +51,20 @@ static void say(struct near *n, const struct treemsg *m)
 
 // ---- HELLO
 
+// --live: is it the replica of this device and consumer?
+static bool is_pair(const struct near *n, struct fault *f)
+{
+	const struct sums_head *a = &n->s.head, *b = &n->theirs;
+
+	if (b->has_replica && a->has_since && token_equal(&a->since, &b->lineage) &&
+	    !strcmp(b->consumer, n->o->consumer) && b->size <= n->s.source.size)
+		return true;
+	fault_set(f, BLX_TARGET,
+		  "%s: the far end has no replica of it, as it is tracked now, for consumer %s",
+		  n->s.source.name, n->o->consumer);
+	return false;
+}
+
 static void await_hello(struct near *n)
 {
 	struct treemsg m;
@@ -63,7 +77,7 @@ static void await_hello(struct near *n)
 		fault_set(&f, BLX_CORRUPT, "the far end digests in another way");
 		fail(n, &f);
 	}
-	if (diff_limit(&n->s, &n->theirs, &n->limit, &f))
+	if (diff_limit(&n->s, &n->theirs, &n->limit, &f) || (n->o->live && !is_pair(n, &f)))
 		fail(n, &f);
 	treemsg_agree(&n->link.parser, n->o->algorithm);
 }
