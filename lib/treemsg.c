@@ -175,6 +175,8 @@ int treemsg_parse(struct treemsg_parser *p, const uint8_t *buf, size_t have, siz
 	const uint8_t *at = buf;
 
 	*used = 0;
+	if (!have)
+		return 0;
 	if (!p->magic) {
 		if (take_magic(p, buf, have, f))
 			return -1;

@@ -143,13 +143,16 @@ static int far_failed(struct link *l, const struct treemsg *m, struct fault *f)
 // 1: a message that is for the caller; 0: none yet; -1.
 static int parse(struct link *l, struct treemsg *m, struct fault *f)
 {
-	size_t used;
-	int got;
+	int got = 0;
 
-	do {
+	while (l->at < l->have) {
+		size_t used;
 		got = treemsg_parse(&l->parser, l->buf + l->at, l->have - l->at, &used, m, f);
 		l->at += used;
-	} while (got > 0 && m->type == TREEMSG_PULSE);
+		if (got <= 0 || m->type != TREEMSG_PULSE)
+			break;
+		got = 0;
+	}
 	return got > 0 && m->type == TREEMSG_FAIL ? far_failed(l, m, f) : got;
 }
 
