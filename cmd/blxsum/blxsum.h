@@ -39,8 +39,7 @@ struct options {
 
 struct subject {
 	struct source source;
-	struct sums_head
-		head; // all that a digest list says of it; algorithm and block as in options
+	struct sums_head head; // all that a digest list says; algorithm and block as in options
 	struct target target;
 	bool has_state;
 	char wrong[320]; // why the replica is of no use as one, "" if it is, or is none

@@ -43,6 +43,7 @@ struct forest {
 	pthread_mutex_t lock; // of what follows, and of slots' state
 	pthread_cond_t work;
 	uint64_t wanted, ready, told;
+	uint64_t beyond;              // sections wanted so far: the source is read in order
 	uint64_t moved, moved_before; // bytes
 	bool stop, failed;
 	struct fault fault;
@@ -279,9 +280,10 @@ int forest_want(struct forest *t, uint32_t section, const uint8_t *ranges, uint3
 {
 	struct slot *s = find(t, 0, FREE);
 
-	if (!s || find(t, section, WANTED) || find(t, section, READY) || find(t, section, TOLD))
-		return fault_set(f, BLX_CORRUPT, "section %u: wanted twice, or too many are",
+	if (!s || section < t->beyond)
+		return fault_set(f, BLX_CORRUPT, "section %u: out of order, or too many at once",
 				 section);
+	t->beyond = (uint64_t)section + 1;
 	s->section = section;
 	s->n = n;
 	if (n)

@@ -19,8 +19,8 @@ void forest_free(struct forest *t);
 // An eventfd, raised when there is something for forest_ready().
 int forest_wake(const struct forest *t);
 // Want a section: leaves as N bytes of ranges of a WANT (lib/treemsg), none: all. They must begin
-// below LIMIT. -1 (BLX_CORRUPT): TREE_WINDOW sections are wanted already, or this one is, or it is
-// beyond the limit.
+// below LIMIT. -1 (BLX_CORRUPT): TREE_WINDOW sections are wanted already, one that is not before
+// this one was, or it is beyond the limit.
 int forest_want(struct forest *t, uint32_t section, const uint8_t *ranges, uint32_t n,
 		struct fault *f);
 // The next section whose tree has become ready, in the order wanted: 1; 0: none yet; -1: reading
