@@ -170,7 +170,9 @@ static enum verdict resync(const struct found *w, const struct head *h, struct f
 
 	if (w->wrong || !r) {
 		struct fault why;
-		ordinary(w, h, &why);
+		enum verdict v = ordinary(w, h, &why);
+		if (v != ACCEPT_REFUSED)
+			return v;
 		return fault_set(f, why.code,
 				 "%s; to compare it anew, first: blxapply --allow resync %s",
 				 why.text, w->name);

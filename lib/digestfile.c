@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "digestfile.h"
 #include "io.h"
 
+#define FRESH "digests.fresh" // until it has its name
 static const uint8_t MAGIC[8] = "blxdig1";
 
 enum {
@@ -83,11 +85,13 @@ int digestfile_reset(struct digestfile *d, int dirfd, const char *name, uint64_t
 		     const struct token *token, struct fault *f)
 {
 	*d = (struct digestfile){.size = size, .token = *token};
-	d->fd = openat(dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (d->fd >= 0 && !ftruncate(d->fd, 0) && !write_header(d) && !fsync(d->fd) &&
-	    !fsync(dirfd))
+	unlinkat(dirfd, FRESH, 0);
+	d->fd = openat(dirfd, FRESH, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (d->fd >= 0 && !write_header(d) && !fsync(d->fd) &&
+	    !renameat(dirfd, FRESH, dirfd, name) && !fsync(dirfd))
 		return 0;
 	fault_errno(f, "digests: create");
+	unlinkat(dirfd, FRESH, 0);
 	digestfile_close(d);
 	return -1;
 }

@@ -34,7 +34,7 @@ struct digestfile {
 // 1; 0: there is none; -1: BLX_TARGET damaged, BLX_SYSTEM.
 int digestfile_open(struct digestfile *d, int dirfd, const char *name, struct fault *f);
 void digestfile_close(struct digestfile *d);
-// Make NAME, or empty it: all is unknown at TOKEN. Open after it. 0 or -1.
+// Put one in NAME's place of which all is unknown at TOKEN. Open after it. 0 or -1.
 int digestfile_reset(struct digestfile *d, int dirfd, const char *name, uint64_t size,
 		     const struct token *token, struct fault *f);
 bool digestfile_is_at(const struct digestfile *d, const struct token *token);

@@ -131,6 +131,8 @@ cloning_fs() {
 
 # The system calls that change something; each is a place to die.
 CALLS="fsync rename,renameat,renameat2 pwrite64 unlink,unlinkat openat fallocate ftruncate write ioctl"
+# Those without which nothing of a replica changes.
+CHANGES="fsync rename,renameat,renameat2 pwrite64 unlink,unlinkat"
 
 # kill_at CALLS NTH STREAM [options]: run, and die there. KILLED says if it came that far.
 kill_at() {

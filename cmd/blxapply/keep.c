@@ -20,7 +20,8 @@
 enum { CHUNK = 256 * 1024 };
 
 struct copy {
-	char name[PATH_MAX], part[PATH_MAX], dir[PATH_MAX];
+	char name[PATH_MAX], part[PATH_MAX], in[PATH_MAX];
+	const char *dir; // of the name
 	int fd;
 };
 
@@ -37,8 +38,8 @@ static int name_it(struct copy *c, const struct job *j, const char *name, const 
 		errno = ENAMETOOLONG;
 		return fault_errno(f, "--keep");
 	}
-	strcpy(c->dir, c->name);
-	strcpy(c->dir, dirname(c->dir));
+	strcpy(c->in, c->name);
+	c->dir = dirname(c->in);
 	strcpy(c->part, c->name);
 	strcat(c->part, ".blx-part");
 	return 0;

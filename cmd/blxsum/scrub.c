@@ -13,7 +13,6 @@
 #include "die.h"
 #include "extents.h"
 #include "file.h"
-#include "io.h"
 #include "num.h"
 #include "view.h"
 
@@ -40,7 +39,7 @@ struct scrub {
 
 // ---- one chunk
 
-// Zeroes beyond the replica's end. 0, or -1 with errno.
+// Zeroes beyond the replica's end. 0 or -1.
 static int fetch(const struct scrub *s, uint64_t offset, size_t n, uint8_t *to)
 {
 	uint64_t end = s->view.state.size;
@@ -51,11 +50,13 @@ static int fetch(const struct scrub *s, uint64_t offset, size_t n, uint8_t *to)
 		memset(to, 0, n); // a hole
 		return 0;
 	}
-	ssize_t got = io_pread_full(s->view.image, to, n, offset);
-	if (got >= 0 && (size_t)got < want)
-		errno = ENODATA;
-	if (got < 0 || (size_t)got < want)
-		return -1;
+	for (size_t got = 0; got < want;) { // whole blocks, as O_DIRECT wants them
+		ssize_t k = pread(s->view.image, to + got, n - got, (off_t)(offset + got));
+		if (k > 0)
+			got += (size_t)k;
+		else if (!k || errno != EINTR)
+			return -1;
+	}
 	memset(to + want, 0, n - want);
 	return 0;
 }
@@ -235,7 +236,8 @@ static void check_again(struct scrub *s)
 	struct extents was = s->rotten;
 
 	s->rotten = (struct extents){0};
-	qsort(was.e, was.n, sizeof(*was.e), by_offset);
+	if (was.n)
+		qsort(was.e, was.n, sizeof(*was.e), by_offset);
 	for (size_t i = 0; i < was.n; i++)
 		for (uint64_t done = 0, n; done < was.e[i].length; done += n) {
 			n = was.e[i].length - done < CHUNK ? was.e[i].length - done : CHUNK;

@@ -69,8 +69,8 @@ static int unless_moved(const struct view *v)
 	return view_same(v) ? -1 : 0;
 }
 
-// 1: seen together; 0: it moves; -1: of no use.
-static int look(struct view *v, struct fault *f)
+// 1: seen together; 0: it moves, though not if LAST; -1: of no use.
+static int look(struct view *v, bool last, struct fault *f)
 {
 	const struct replica *r = &v->state;
 	char wrong[sizeof(f->text)];
@@ -88,8 +88,8 @@ static int look(struct view *v, struct fault *f)
 		return unless_moved(v);
 	}
 	int got = digestfile_open(&v->digests, v->target.dirfd, DIGESTFILE_NAME, f);
-	if (got < 0)
-		return -1;
+	if (got < 0) // its header may be being written
+		return last ? -1 : 0;
 	if (!got)
 		refuse(v, "no digests are kept beside it; to begin: blxapply --digests", f);
 	else if (!digestfile_is_at(&v->digests, &r->floor))
@@ -122,7 +122,7 @@ int view_open(struct view *v, const char *path, struct fault *f)
 		view_close(v);
 		if (load(v, path, f))
 			return -1;
-		int got = look(v, f);
+		int got = look(v, n % PATIENCE == 0, f);
 		if (got)
 			return got > 0 ? 0 : -1;
 		if (n % PATIENCE == 0 && at_work(v, f))
