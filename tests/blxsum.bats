@@ -397,6 +397,30 @@ assert peak <= 65536, peak' blxsum $args
   has "blxsum: not a word from the far end within 1 s"
 }
 
+@test "a far end that was killed or stopped is told" {
+  pair 3M
+  noise a 3M
+  # far SIGNAL SECONDS: sent to the far end at work, after which its pipes stay open for so long.
+  far='exec 5<&0; blxsum --serve --rate 1M a <&5 & sleep 0.5; kill -"$0" $!; sleep "$1"; kill -KILL $!'
+  run -4 blxsum --tree a -- bash -c "$far" KILL 0
+  has "blxsum: the connection was cut"
+  run -3 blxsum --timeout 1 --tree a -- bash -c "$far" STOP 3
+  has "blxsum: not a word from the far end within 1 s"
+  [[ $output != *"# end:"* ]]
+}
+
+@test "what cannot be read at the far end is told here, and the other way round" {
+  loop_new 8M
+  noise "$FILE" 8M
+  cp "$FILE" a
+  truncate -s 4M "$FILE"
+  run -3 blxsum --tree a -- blxsum --serve "$DEV"
+  has "blxsum: the far end: $DEV: read of 1048576 at 4194304: Input/output error"
+  [[ $output != *"# end:"* ]]
+  run -3 blxsum --tree "$DEV" -- blxsum --serve a
+  has "blxsum: $DEV: read of 1048576 at 4194304: Input/output error"
+}
+
 @test "a far end that reads slowly is not taken for dead" {
   pair 3M
   noise a 3M
@@ -475,6 +499,26 @@ assert peak <= 65536, peak' blxsum $args
   loop_new 3M
   noise "$FILE" 3M
   run -5 blxsum --used --tree "$DEV" -- blxsum --serve b
+}
+
+# ---- people
+
+@test "--progress shows how far it is, whatever it does" {
+  pair 3M
+  blxsum a >digests
+  for args in "a" "-c a" "--tree a -- blxsum --serve b"; do
+    # shellcheck disable=SC2086
+    run -0 --separate-stderr blxsum -P $args <digests
+    [[ $stderr == *"3.0M of 3.0M, 100%"* ]] || fail "$args: $stderr"
+  done
+}
+
+@test "--rate limits what is read" {
+  pair 3M
+  noise a 3M
+  begun=${EPOCHREALTIME/./}
+  blxsum --rate 3M a >/dev/null
+  [ $((${EPOCHREALTIME/./} - begun)) -ge 800000 ]
 }
 
 # ---- the command line
