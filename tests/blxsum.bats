@@ -401,10 +401,11 @@ assert peak <= 65536, peak' blxsum $args
   pair 3M
   noise a 3M
   # far SIGNAL SECONDS: sent to the far end at work, after which its pipes stay open for so long.
-  far='exec 5<&0; blxsum --serve --rate 1M a <&5 & sleep 0.5; kill -"$0" $!; sleep "$1"; kill -KILL $!'
+  far='exec 5<&0 2>/dev/null; blxsum --serve --rate 1M a <&5 & echo $! >pid; sleep 0.5; kill -"$0" $!; sleep "$1"'
   run -4 blxsum --tree a -- bash -c "$far" KILL 0
   has "blxsum: the connection was cut"
-  run -3 blxsum --timeout 1 --tree a -- bash -c "$far" STOP 3
+  run -3 blxsum --timeout 1 --tree a -- bash -c "$far" STOP 5
+  kill -KILL "$(<pid)"
   has "blxsum: not a word from the far end within 1 s"
   [[ $output != *"# end:"* ]]
 }
