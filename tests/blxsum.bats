@@ -380,6 +380,15 @@ assert peak <= 65536, peak' blxsum $args
   has "blxsum: ./missing: No such file or directory"
 }
 
+@test "a command that fails after all was said fails the comparison" {
+  pair 3M
+  run -3 blxsum --tree a -- sh -c 'blxsum --serve b; exit 9'
+  has "blxsum: sh exited with status 9"
+  [[ $output != *"# end:"* ]]
+  run -3 blxsum --timeout 1 --tree a -- sh -c 'blxsum --serve b; exec sleep 60'
+  has "blxsum: sh does not end, though all was said"
+}
+
 @test "a connection that is cut anywhere gives no whole list" {
   pair 3M
   for i in 0 10 100 1000; do put b $((i * 1000)); done

@@ -54,29 +54,41 @@ static int judge(const struct far *a, int status, struct fault *f)
 	return 0;
 }
 
-int far_wait(struct far *a, struct fault *f)
+// Wait for it; MS: for so long at most, -1: for ever. 1; 0: it has not ended; -1: errno.
+static int reap(const struct far *a, int ms, int *status)
+{
+	const struct timespec step = {.tv_nsec = 1000000};
+
+	for (int i = 0;; i++) {
+		pid_t got = waitpid(a->pid, status, ms < 0 ? 0 : WNOHANG);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got)
+			return got < 0 ? -1 : 1;
+		if (i >= ms)
+			return 0;
+		nanosleep(&step, NULL);
+	}
+}
+
+int far_wait(struct far *a, int timeout_ms, struct fault *f)
 {
 	int status;
 
 	close(a->in);
 	close(a->out);
-	if (waitpid(a->pid, &status, 0) != a->pid)
+	int got = reap(a, timeout_ms, &status);
+	if (got < 0)
 		return fault_errno(f, "%s: wait", a->name);
-	return judge(a, status, f);
+	return got ? judge(a, status, f)
+		   : fault_set(f, BLX_SYSTEM, "%s does not end, though all was said", a->name);
 }
 
 void far_ended(struct far *a)
 {
-	const struct timespec ms = {.tv_nsec = 1000000};
 	struct fault why;
 	int status;
 
-	for (int i = 0; i < PATIENCE_MS; i++) {
-		pid_t got = waitpid(a->pid, &status, WNOHANG);
-		if (got == a->pid && judge(a, status, &why))
-			warn("%s", why.text);
-		if (got)
-			return;
-		nanosleep(&ms, NULL);
-	}
+	if (reap(a, PATIENCE_MS, &status) > 0 && judge(a, status, &why))
+		warn("%s", why.text);
 }

@@ -13,8 +13,8 @@ struct far {
 
 // Start CMD with two pipes; it is ended when this program ends. 0 or -1.
 int far_start(struct far *a, char **cmd, struct fault *f);
-// Close the pipes and wait for it: 0, or -1: it did not do well.
-int far_wait(struct far *a, struct fault *f);
+// Close the pipes and wait for it, TIMEOUT_MS at most (-1: for ever): 0, or -1: it did not do well.
+int far_wait(struct far *a, int timeout_ms, struct fault *f);
 // The connection is gone: say so if the command has ended, and not well.
 void far_ended(struct far *a);
 

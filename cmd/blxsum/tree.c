@@ -292,7 +292,7 @@ static void end(struct near *n)
 		fail(n, &f);
 	if (m.type != TREEMSG_END)
 		take(n, &m);
-	if (far_wait(&n->far, &f))
+	if (far_wait(&n->far, n->o->timeout_ms, &f))
 		die_fault(&f);
 	while (ranges_next(n->ranges, UINT64_MAX, &e)) // what the device has more
 		diff_put(&n->diff, e.offset, e.length);
