@@ -56,6 +56,32 @@ void frame_count(struct stream_counts *c, enum frame_type type, uint64_t length)
 		c->zero += length;
 }
 
+const char *frame_lengths(const struct frame_header *h)
+{
+	static const uint32_t max[FRAME_BAD + 1] = {
+		[FRAME_HEAD] = HEAD_TEXT_MAX,  [FRAME_DATA] = FRAME_DATA_MAX,
+		[FRAME_COMMIT] = FRAME_COUNTS, [FRAME_END] = FRAME_COUNTS,
+		[FRAME_ABORT] = FRAME_WHY_MAX, [FRAME_PACK] = FRAME_PACKED_MAX,
+	};
+	bool known = h->type >= FRAME_HEAD && h->type <= FRAME_BAD;
+
+	if (h->flags & ~(known ? 0 : FRAME_OPTIONAL))
+		return "reserved flags are set";
+	if (!known && !h->flags)
+		return "unknown frame";
+	if (h->payload_len > (known ? max[h->type] : FRAME_OPTIONAL_MAX))
+		return "payload is too long";
+	if (h->type == FRAME_DATA && (!h->payload_len || h->length != h->payload_len))
+		return "DATA with a wrong length";
+	if ((h->type == FRAME_ZERO || h->type == FRAME_BAD) && !h->length)
+		return "ZERO or BAD with a wrong length";
+	if (h->type == FRAME_PACK && (h->length <= FRAME_HEADER - 1 || h->length > FRAME_PACK_MAX))
+		return "PACK with a wrong length";
+	if ((h->type == FRAME_COMMIT || h->type == FRAME_END) && h->payload_len != FRAME_COUNTS)
+		return "counts with a wrong length";
+	return NULL;
+}
+
 void frame_get_counts(const uint8_t b[FRAME_COUNTS], struct stream_counts *c)
 {
 	c->frames = get_le64(b);

@@ -26,6 +26,10 @@ void frame_put(uint8_t b[FRAME_HEADER], const struct frame_header *h);
 // XXH3-64 of the header up to its check, and the payload.
 uint64_t frame_check(const uint8_t b[FRAME_HEADER], const void *payload, size_t n);
 
+// By type alone, before the payload is read: what it may hold, and so what may be allocated. What
+// is wrong with it, or NULL.
+const char *frame_lengths(const struct frame_header *h);
+
 // Count a frame of LENGTH: DATA, ZERO, or BAD, of which only the number is kept.
 void frame_count(struct stream_counts *c, enum frame_type type, uint64_t length);
 void frame_get_counts(const uint8_t b[FRAME_COUNTS], struct stream_counts *c);

@@ -40,7 +40,8 @@ struct stream_reader {
 
 	struct zpack_opener *opener;
 	uint8_t *pack; // opened content, FRAME_PACK_MAX
-	size_t pack_at, pack_len;
+	size_t pack_at, pack_heads,
+		pack_payload;                // of the next header; behind the last; next payload
 	uint64_t pack_position, pack_offset; // the PACK's; the latter as it says
 };
 
@@ -188,33 +189,6 @@ static int read_magic(struct stream_reader *r, struct fault *f)
 
 // ---- rules for one frame. They return what is wrong with it, or NULL.
 
-// By type alone, before the payload is read: what it may hold, and so what may be allocated.
-static const char *check_lengths(const struct frame_header *h)
-{
-	static const uint32_t max[FRAME_BAD + 1] = {
-		[FRAME_HEAD] = HEAD_TEXT_MAX,  [FRAME_DATA] = FRAME_DATA_MAX,
-		[FRAME_COMMIT] = FRAME_COUNTS, [FRAME_END] = FRAME_COUNTS,
-		[FRAME_ABORT] = FRAME_WHY_MAX, [FRAME_PACK] = FRAME_PACKED_MAX,
-	};
-	bool known = h->type >= FRAME_HEAD && h->type <= FRAME_BAD;
-
-	if (h->flags & ~(known ? 0 : FRAME_OPTIONAL))
-		return "reserved flags are set";
-	if (!known && !h->flags)
-		return "unknown frame";
-	if (h->payload_len > (known ? max[h->type] : FRAME_OPTIONAL_MAX))
-		return "payload is too long";
-	if (h->type == FRAME_DATA && (!h->payload_len || h->length != h->payload_len))
-		return "DATA with a wrong length";
-	if ((h->type == FRAME_ZERO || h->type == FRAME_BAD) && !h->length)
-		return "ZERO or BAD with a wrong length";
-	if (h->type == FRAME_PACK && (h->length <= FRAME_HEADER - 1 || h->length > FRAME_PACK_MAX))
-		return "PACK with a wrong length";
-	if ((h->type == FRAME_COMMIT || h->type == FRAME_END) && h->payload_len != FRAME_COUNTS)
-		return "counts with a wrong length";
-	return NULL;
-}
-
 static const char *check_range(const struct stream_reader *r, const struct frame_header *h)
 {
 	uint64_t end;
@@ -334,6 +308,30 @@ static const char *take_abort(struct stream_reader *r, const struct frame_header
 	return NULL;
 }
 
+// The headers end where what they announce fills the N bytes of the pack.
+static const char *find_payloads(struct stream_reader *r, size_t n)
+{
+	size_t heads = 0, all = 0;
+	struct frame_header h;
+
+	while (all < n) {
+		if (n - all < FRAME_HEADER)
+			return "in this PACK: a frame is cut";
+		frame_get(r->pack + heads, &h);
+		const char *wrong = h.type != FRAME_DATA && h.type != FRAME_ZERO
+					    ? "in this PACK: neither DATA nor ZERO"
+					    : frame_lengths(&h);
+		if (wrong)
+			return wrong;
+		if (h.payload_len > n - all - FRAME_HEADER)
+			return "in this PACK: a frame is cut";
+		heads += FRAME_HEADER;
+		all += FRAME_HEADER + h.payload_len;
+	}
+	r->pack_heads = r->pack_payload = heads;
+	return NULL;
+}
+
 static const char *open_pack(struct stream_reader *r, const struct frame_header *h,
 			     const struct frame *fr)
 {
@@ -344,10 +342,9 @@ static const char *open_pack(struct stream_reader *r, const struct frame_header 
 	if (zpack_open(r->opener, fr->payload, fr->payload_len, r->pack, (size_t)h->length, &why))
 		return why;
 	r->pack_at = 0;
-	r->pack_len = (size_t)h->length;
 	r->pack_position = fr->position;
 	r->pack_offset = h->offset;
-	return NULL;
+	return find_payloads(r, (size_t)h->length);
 }
 
 // ---- frames
@@ -368,21 +365,12 @@ static void fill_frame(struct frame *fr, const struct frame_header *h, const uin
 // The next frame of the opened pack.
 static int read_packed(struct stream_reader *r, struct frame *fr, struct fault *f)
 {
-	const uint8_t *b = r->pack + r->pack_at;
-	size_t left = r->pack_len - r->pack_at;
+	const uint8_t *b = r->pack + r->pack_at, *payload = r->pack + r->pack_payload;
+	const char *wrong = NULL;
 	struct frame_header h;
-	const char *wrong;
 
-	if (left < FRAME_HEADER)
-		return bad(r->pack_position, f, "in this PACK: a frame is cut");
 	frame_get(b, &h);
-	if (h.type != FRAME_DATA && h.type != FRAME_ZERO)
-		wrong = "neither DATA nor ZERO";
-	else if ((wrong = check_lengths(&h)))
-		;
-	else if (h.payload_len > left - FRAME_HEADER)
-		wrong = "a frame is cut";
-	else if (frame_check(b, b + FRAME_HEADER, h.payload_len) != h.check)
+	if (frame_check(b, payload, h.payload_len) != h.check)
 		wrong = "the check of a frame does not agree";
 	else if (!r->pack_at && h.offset != r->pack_offset)
 		wrong = "the first frame begins elsewhere";
@@ -391,9 +379,10 @@ static int read_packed(struct stream_reader *r, struct frame *fr, struct fault *
 	if (wrong)
 		return fault_set(f, BLX_CORRUPT, "at byte %llu: in this PACK: %s",
 				 (unsigned long long)r->pack_position, wrong);
-	fill_frame(fr, &h, b + FRAME_HEADER, r->pack_position);
+	fill_frame(fr, &h, payload, r->pack_position);
 	fr->packed = true;
-	r->pack_at += FRAME_HEADER + h.payload_len;
+	r->pack_at += FRAME_HEADER;
+	r->pack_payload += h.payload_len;
 	return 1;
 }
 
@@ -431,7 +420,7 @@ static int read_outer(struct stream_reader *r, struct frame *fr, struct fault *f
 	if (n <= 0)
 		return n < 0 ? -1 : cut(r, f);
 	frame_get(r->buf + r->at, &h);
-	const char *wrong = check_lengths(&h);
+	const char *wrong = frame_lengths(&h);
 	if (wrong)
 		return bad(position, f, wrong);
 	n = need(r, FRAME_HEADER + (size_t)h.payload_len, f);
@@ -453,7 +442,7 @@ static int read_frame(struct stream_reader *r, struct frame *fr, struct fault *f
 	if (r->state == START && read_magic(r, f))
 		return -1;
 	for (;;) {
-		if (r->pack_at < r->pack_len)
+		if (r->pack_at < r->pack_heads)
 			return read_packed(r, fr, f);
 		if (read_outer(r, fr, f) < 0)
 			return -1;

@@ -37,7 +37,9 @@ struct stream_writer {
 	struct frame_digest *epoch_digest, *total_digest;
 
 	struct zpack_pool *pool; // NULL: no packs
-	struct zpack_job *job;   // the pack that is being filled, or NULL
+	struct zpack_job *job; // the pack that is being filled, or NULL: so far with payloads only
+	uint8_t *heads;        // and the headers that shall stand before them
+	size_t heads_n;
 };
 
 struct stream_writer *stream_writer_new(int fd)
@@ -63,6 +65,7 @@ void stream_writer_free(struct stream_writer *w)
 	if (!w)
 		return;
 	zpack_pool_free(w->pool);
+	free(w->heads);
 	frame_digest_free(w->epoch_digest);
 	frame_digest_free(w->total_digest);
 	free(w->buf);
@@ -161,8 +164,29 @@ int stream_writer_pack(struct stream_writer *w, int level, int threads)
 {
 	if (w->state != START || w->pool)
 		return invalid();
-	w->pool = zpack_pool_new(level, threads, FRAME_PACK_MAX);
+	w->heads = malloc(FRAME_PACK_MAX);
+	w->pool = w->heads ? zpack_pool_new(level, threads, FRAME_PACK_MAX) : NULL;
 	return w->pool ? 0 : -1;
+}
+
+// The frames of a pack, each with its own payload behind it.
+static int put_unpacked(struct stream_writer *w, const struct zpack_job *j)
+{
+	struct frame_header h;
+	size_t heads = 0;
+
+	for (size_t all = 0; all < j->content_n; heads += FRAME_HEADER) {
+		frame_get(j->content + heads, &h);
+		all += FRAME_HEADER + h.payload_len;
+	}
+	const uint8_t *payload = j->content + heads;
+	for (size_t at = 0; at < heads; at += FRAME_HEADER, payload += h.payload_len) {
+		frame_get(j->content + at, &h);
+		if (put(w, j->content + at, FRAME_HEADER) ||
+		    (h.payload_len && put(w, payload, h.payload_len)))
+			return -1;
+	}
+	return 0;
 }
 
 // What the threads have finished, all of it with WAIT. A content that zstd cannot shrink goes out
@@ -182,7 +206,7 @@ static int put_packs(struct stream_writer *w, bool wait)
 		frame_get(j->content, &first);
 		if (j->packed_n ? put_frame(w, FRAME_PACK, first.offset, j->content_n, j->packed,
 					    j->packed_n, &check)
-				: put(w, j->content, j->content_n))
+				: put_unpacked(w, j))
 			return -1;
 		zpack_drop(w->pool);
 	}
@@ -191,9 +215,15 @@ static int put_packs(struct stream_writer *w, bool wait)
 
 static void close_pack(struct stream_writer *w)
 {
-	if (w->job)
-		zpack_give(w->pool);
+	struct zpack_job *j = w->job;
+
+	if (!j)
+		return;
+	memmove(j->content + w->heads_n, j->content, j->content_n - w->heads_n);
+	memcpy(j->content, w->heads, w->heads_n);
+	zpack_give(w->pool);
 	w->job = NULL;
+	w->heads_n = 0;
 }
 
 // Whatever was collected goes out before a frame that is not packed.
@@ -238,10 +268,10 @@ static int put_extent(struct stream_writer *w, enum frame_type type, uint64_t of
 	if (w->pool && type != FRAME_BAD) {
 		if (room_in_pack(w, FRAME_HEADER + n))
 			return -1;
-		uint8_t *to = w->job->content + w->job->content_n;
-		check = make_header(to, type, offset, length, buf, n);
+		check = make_header(w->heads + w->heads_n, type, offset, length, buf, n);
 		if (n)
-			memcpy(to + FRAME_HEADER, buf, n);
+			memcpy(w->job->content + w->job->content_n - w->heads_n, buf, n);
+		w->heads_n += FRAME_HEADER;
 		w->job->content_n += FRAME_HEADER + n;
 	} else if (put_frame(w, type, offset, length, buf, n, &check)) {
 		return -1;

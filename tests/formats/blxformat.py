@@ -152,7 +152,7 @@ class Writer:
         if self.packing is None:
             self.out += f
         else:
-            self.packing += f
+            self.packing = self.packing[0] + f[:32], self.packing[1] + f[32:]
 
     def data(self, offset, payload):
         self.extent(frame(DATA, offset, len(payload), payload), len(payload), 0)
@@ -164,10 +164,10 @@ class Writer:
         self.extent(frame(BAD, offset, length), 0, 0)
 
     def pack(self):
-        self.packing = b''
+        self.packing = b'', b''
 
     def packed(self):
-        c, self.packing = self.packing, None
+        c, self.packing = b''.join(self.packing), None
         self.out += frame(PACK, r64(c, 8), len(c), pack_raw(c))
 
     def commit(self):
@@ -313,6 +313,19 @@ def unpack(payload, length):
     return content
 
 
+def gathered(content):
+    """a pack's headers and payloads as frames again"""
+    heads, lengths = 0, []
+    while sum(lengths) + heads < len(content):
+        lengths.append(struct.unpack_from('<I', content, heads + 4)[0])
+        heads += 32
+    out, at = b'', heads
+    for i, n in enumerate(lengths):
+        out += content[32 * i:32 * i + 32] + content[at:at + n]
+        at += n
+    return out
+
+
 def head_numbers(text):
     keys = dict(line[2:].split(': ', 1) for line in text.decode().splitlines()[1:])
     return int(keys['size']), int(keys.get('limit', keys['size']))
@@ -355,7 +368,7 @@ class Reader:
             self.lines += payload.decode().splitlines()
         elif kind == PACK:
             content = unpack(payload, length)
-            inner = list(frames(content, 0))
+            inner = list(frames(gathered(content), 0))
             need(inner and inner[0][2] == offset, 'pack')
             for f in inner:
                 need(f[1] in (DATA, ZERO), 'pack')

@@ -68,6 +68,19 @@ static void put_extent(struct forge *g, struct frame_header h, const void *paylo
 
 static void script(struct forge *g, const uint8_t *in, size_t n, bool inside);
 
+// The headers of the N bytes of frames at FROM, then their payloads.
+static void gather(uint8_t *to, const uint8_t *from, size_t n)
+{
+	for (int payloads = 0; payloads < 2; payloads++)
+		for (size_t at = 0; at < n;) {
+			size_t len = get_le32(from + at + 4);
+			memcpy(to, from + at + (payloads ? FRAME_HEADER : 0),
+			       payloads ? len : FRAME_HEADER);
+			to += payloads ? len : FRAME_HEADER;
+			at += FRAME_HEADER + len;
+		}
+}
+
 // A PACK of a frame of zstd with one raw block: the frames that the payload, a script too, makes.
 static void put_pack(struct forge *g, struct frame_header h, const uint8_t *payload)
 {
@@ -83,7 +96,7 @@ static void put_pack(struct forge *g, struct frame_header h, const uint8_t *payl
 	memcpy(content, zstd_start, sizeof(zstd_start));
 	put_le32(content + 5, (uint32_t)n);
 	put_le32(content + 9, (uint32_t)n << 3 | 1);
-	memcpy(content + 12, g->out + from, n);
+	gather(content + 12, g->out + from, n);
 	h.offset = get_le64(content + 12 + 8);
 	h.length = n;
 	h.payload_len = (uint32_t)n + 12;

@@ -3,6 +3,7 @@
 #ifndef BLX_TESTS_READING_H
 #define BLX_TESTS_READING_H
 
+#include "bytes.h"
 #include "input.h"
 #include "stream.h"
 
@@ -29,6 +30,24 @@ static inline int read_bytes(const void *p, size_t len, struct fault *f, int *n)
 
 	close(fd);
 	return code;
+}
+
+// The headers of the N bytes of frames at FROM, then their payloads, as in a PACK; a rest stays
+// behind them.
+static inline void gather(uint8_t *to, const uint8_t *from, size_t n)
+{
+	size_t at = 0;
+
+	for (int payloads = 0; payloads < 2; payloads++)
+		for (at = 0; n - at >= FRAME_HEADER;) {
+			size_t len = get_le32(from + at + 4), left = n - at - FRAME_HEADER;
+			len = len < left ? len : left;
+			memcpy(to, from + at + (payloads ? FRAME_HEADER : 0),
+			       payloads ? len : FRAME_HEADER);
+			to += payloads ? len : FRAME_HEADER;
+			at += FRAME_HEADER + len;
+		}
+	memcpy(to, from + at, n - at);
 }
 
 #endif

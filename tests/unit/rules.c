@@ -357,7 +357,7 @@ static void pack(struct forge *g, const struct forge *inner, uint64_t offset, ui
 	struct zpack_pool *p = must(zpack_pool_new(1, 1, 8192));
 	struct zpack_job *j = zpack_room(p);
 
-	memcpy(j->content, inner->b, inner->n);
+	gather(j->content, inner->b, inner->n);
 	memset(j->content + inner->n, 0, 8192 - inner->n);
 	j->content_n = inner->n;
 	zpack_give(p);
