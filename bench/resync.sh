@@ -133,8 +133,8 @@ row() {
   printf '%7s %-15s' "$2" "$1"
   for what in time cpu bytes; do
     awk -v v="$(figure "$1" "$2" $what)" -v ours="$(figure blx "$2" $what)" -v what=$what 'BEGIN {
-      printf what == "bytes" ? " %13.0f" : " %9.2f", v
-      printf " %8s", ours > 0 ? sprintf("x%.2f", v / ours) : "-" }'
+      printf((what == "bytes" ? " %13.0f" : " %9.2f"), v)
+      printf(" %8s", (ours ? sprintf("x%.2f", v / ours) : "-")) }'
   done
   echo
 }
