@@ -289,7 +289,7 @@ assert peak <= 65536, peak' blxsum $args
 
 @test "what differs over a pipe is what cmp finds, at random" {
   for algorithm in xxh128 sha256; do
-    for size in 4096 5000 1000001 270532608; do
+    for size in 4096 1000001 270532608; do
       rm -f a b
       pair "$size"
       truncate -s "$size" a b
@@ -316,11 +316,11 @@ assert peak <= 65536, peak' blxsum $args
 }
 
 @test "a whole window of sections that differ everywhere comes through small pipes" {
-  truncate -s 1025M a b
-  noise a 300M
-  noise b 300M 500M
+  truncate -s 2561M a b
+  noise a 80M
+  noise b 80M 500M
   run -0 blxsum --tree a -- bash -c 'dd bs=100 status=none | blxsum --serve b | dd bs=1000 status=none'
-  [ "${lines[-1]}" = "# end: 2 629145600" ] || fail "${lines[-1]}"
+  [ "${lines[-1]}" = "# end: 2 167772160" ] || fail "${lines[-1]}"
 }
 
 @test "a device over the pipe: longer differs, shorter is refused" {
@@ -356,7 +356,7 @@ assert peak <= 65536, peak' blxsum $args
   replica_of a img
   cp a b
   # The connection's first bytes come when the far end has opened the replica.
-  blxsum --tree b -- sh -c 'blxsum --serve --rate 1M img | tee begun' >got 2>words &
+  blxsum --tree b -- sh -c 'blxsum --serve --rate 2M img | tee begun' >got 2>words &
   pid=$!
   await test -s begun
   next_epoch img
@@ -394,7 +394,7 @@ assert peak <= 65536, peak' blxsum $args
   for i in 0 10 100 1000; do put b $((i * 1000)); done
   blxsum --tree a -- sh -c 'blxsum --serve b | tee all' >/dev/null
   size=$(stat -c %s all)
-  for n in 0 7 8 100 $((size / 2)) $((size - 40)) $((size - 1)); do
+  for n in 0 100 $((size / 2)) $((size - 1)); do
     run -4 blxsum --tree a -- sh -c "blxsum --serve b 2>/dev/null | dd bs=1 count=$n status=none"
     [[ $output != *"# end:"* ]] || fail "$n: $output"
   done
