@@ -271,6 +271,17 @@ assert peak <= 65536, peak' blxsum $args
   [[ $output != *resync* ]] || fail "$output"
 }
 
+@test "a promoted image is one like any other" {
+  pair 3M
+  replica_of a img
+  blxapply --promote img
+  run -0 --separate-stderr blxsum img
+  [ -z "$stderr" ] || fail "$stderr"
+  [[ $output != *"# replica"* ]] || fail "$output"
+  run -0 blxsum --tree a -- blxsum --serve img
+  [[ $output != *"# resync"* ]] || fail "$output"
+}
+
 @test "what differs from a tracked device says since when it was tracked" {
   loop_new 3M
   noise "$FILE" 3M

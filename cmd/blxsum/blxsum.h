@@ -41,7 +41,6 @@ struct subject {
 	struct source source;
 	struct sums_head head; // all that a digest list says; algorithm and block as in options
 	struct target target;
-	bool has_state;
 	char wrong[320]; // why the replica is of no use as one, "" if it is, or is none
 };
 

@@ -72,9 +72,8 @@ static int look_at_replica(struct subject *s, const char *path, struct fault *f)
 		return 0;
 	}
 	got = load_replica(s, &r, f);
-	if (got <= 0)
-		return got;
-	s->has_state = true;
+	if (got <= 0 || r.promoted) // then it is an image like any other
+		return got < 0 ? -1 : 0;
 	if (target_compare(&s->target, &r, s->wrong, sizeof(s->wrong), f))
 		return -1;
 	if (!s->wrong[0] && !replica_complete(&r))
@@ -108,7 +107,7 @@ int subject_unchanged(const struct subject *s, struct fault *f)
 	int got = load_replica(s, &r, f);
 	if (got < 0 || (got && target_compare(&s->target, &r, why, sizeof(why), f)))
 		return -1;
-	if (!got || !token_equal(&r.id, &s->head.replica) || !replica_complete(&r) ||
+	if (!got || r.promoted || !token_equal(&r.id, &s->head.replica) || !replica_complete(&r) ||
 	    !token_equal(&r.floor, &s->head.token) || why[0])
 		return fault_set(f, BLX_TARGET,
 				 "%s: the replica was written to while it was read: try again",
