@@ -514,6 +514,15 @@ scrub_while_applied() {
   ordinary() { blxtrack run "$DEV" -- sh -c 'blxread | blxpack | blxapply --ack --digests "$0"' "$IMG"; }
   ordinary
   same "$DEV" "$IMG"
+  flip 4202496
+  run -1 blxsum --scrub "$IMG"
+  blxsum --scrub "$IMG" 2>/dev/null >rotten.list || [ $? = 1 ]
+  into "$DEV" 8192 4096
+  blxtrack resync "$DEV" <rotten.list
+  ordinary
+  same "$DEV" "$IMG"
+  run -0 blxsum --scrub "$IMG"
+  # The same, compared with the primary first.
   flip 8650752
   flip 40961
   run -1 --separate-stderr blxsum --scrub "$IMG"
