@@ -151,6 +151,8 @@ int skip_end(struct skip *k, const struct source *s, struct fault *f)
 
 void skip_finish(struct skip *k)
 {
+	free(k->buf);
+	k->buf = NULL;
 	if (!k->to)
 		return;
 	k->out.fd = dup(k->out.fd); // of which output_finish() is the owner
