@@ -100,6 +100,15 @@ rot() {
   done
 }
 
+@test "what was found is healed by the next run" {
+  rot 25000000
+  run -1 --separate-stderr verify
+  blxtrack resync "$DEV" <<<"$output"
+  replicate
+  run -0 verify
+  cmp "$UNDER" "$FILE"
+}
+
 @test "there is no false alarm in many rounds under load" {
   background write_on
   background replicate_on
