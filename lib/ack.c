@@ -38,8 +38,13 @@ size_t ack_format(const struct ack *a, char text[ACK_TEXT_MAX])
 				      lineage, a->major, a->minor, a->consumer,
 				      (unsigned long long)a->epoch, token);
 	if (a->kind == ACK_UPTO)
-		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " offset=%llu%s",
-				      (unsigned long long)a->offset, a->last ? " last" : "");
+		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " offset=%llu",
+				      (unsigned long long)a->offset);
+	if ((a->kind == ACK_UPTO || a->kind == ACK_DONE) && a->unread)
+		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " unread=%llu",
+				      (unsigned long long)a->unread);
+	if (a->kind == ACK_UPTO && a->last)
+		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " last");
 	if (a->kind == ACK_UNREAD)
 		n += (size_t)snprintf(text + n, ACK_TEXT_MAX - n, " offset=%llu length=%llu",
 				      (unsigned long long)a->offset, (unsigned long long)a->length);
@@ -134,15 +139,21 @@ static bool failure(const char **p, struct ack *a)
 	return true;
 }
 
+// `unread=N`, if it is there; N is not 0.
+static bool unread(const char **p, struct ack *a)
+{
+	return strncmp(*p, " unread=", 8) || (number(p, " unread=", &a->unread) && a->unread);
+}
+
 static bool body(const char *p, struct ack *a)
 {
 	if (literal(&p, "done")) {
 		a->kind = ACK_DONE;
-		return binding(&p, a) && !*p;
+		return binding(&p, a) && unread(&p, a) && !*p;
 	}
 	if (literal(&p, "upto")) {
 		a->kind = ACK_UPTO;
-		if (!binding(&p, a) || !number(&p, " offset=", &a->offset))
+		if (!binding(&p, a) || !number(&p, " offset=", &a->offset) || !unread(&p, a))
 			return false;
 		a->last = literal(&p, " last");
 		return !*p;

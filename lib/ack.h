@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Acks (blx-acks(5)): the one word that lets a source forget a change, one text line each.
 //
-//   blx-ack 1 done lineage=UUID device=7:3 consumer=default epoch=12 token=HEX
-//   blx-ack 1 upto lineage=... device=... consumer=... epoch=12 token=HEX offset=1048576 [last]
+//   blx-ack 1 done lineage=UUID device=7:3 consumer=default epoch=12 token=HEX [unread=2]
+//   blx-ack 1 upto lineage=... device=... consumer=... epoch=12 token=HEX offset=1048576 [unread=2]
+//   [last]
 //   blx-ack 1 unread lineage=... device=... consumer=... epoch=12 token=HEX offset=4096 length=512
 //   blx-ack 1 failed [lineage=... device=... consumer=... epoch=... token=...] code=5 why=words to
 //   the end of the line
@@ -36,6 +37,7 @@ struct ack {
 	struct token token;
 	uint64_t offset;    // UPTO, UNREAD
 	uint64_t length;    // UNREAD
+	uint64_t unread;    // DONE, UPTO: how many UNREAD of this epoch came before
 	bool last;          // UPTO
 	enum blx_exit code; // FAILED
 	char why[256];      // FAILED

@@ -183,7 +183,8 @@ ack() {
 
 @test "what could not be read stays pending, through done and through upto" {
   blxtrack drain "$DEV" >list
-  { ack unread 'offset=4096 length=512'; ack unread 'offset=1048576 length=8192'; ack 'done'; } | blxtrack commit "$DEV"
+  { ack unread 'offset=4096 length=512'; ack unread 'offset=1048576 length=8192'; ack 'done' unread=2; } |
+    blxtrack commit "$DEV"
   run -0 extents
   [ "$output" = $'4096 4096\n1048576 8192' ]
   run -0 blxtrack status "$DEV"
@@ -195,12 +196,12 @@ ack() {
   grep -q '^blx_consumer_again_bytes{.*} 12288$' <<<"$output"
   write_at 0
   blxtrack drain "$DEV" >list
-  { ack unread 'offset=4096 length=512'; ack upto 'offset=65536'; } >acks
+  { ack unread 'offset=4096 length=512'; ack upto 'offset=65536 unread=1'; } >acks
   run -3 blxtrack commit "$DEV" <acks
   run -0 extents
   [ "$output" = $'4096 4096\n1048576 8192' ]
   blxtrack drain "$DEV" >list
-  { ack unread 'offset=1048576 length=4096'; ack 'done'; } | blxtrack commit "$DEV"
+  { ack unread 'offset=1048576 length=4096'; ack 'done' unread=1; } | blxtrack commit "$DEV"
   run -0 extents
   [ "$output" = '1048576 4096' ]
   blxtrack drain "$DEV" >list
@@ -218,6 +219,61 @@ ack() {
   [ -z "$output" ]
   run -4 blxtrack commit "$DEV" < <(ack unread 'offset=4096 length=512'; ack unread 'offset=4096 length=512')
   has "unread ranges do not ascend"
+}
+
+@test "an ack that rests on unread ranges which were not all told changes nothing" {
+  blxtrack drain "$DEV" >list
+  run -4 blxtrack commit "$DEV" < <(ack 'done' unread=1)
+  has "rests on 1 ranges that could not be read, but 0 were told"
+  run -4 blxtrack commit "$DEV" < <(printf 'motd: '; ack unread 'offset=4096 length=512'; ack 'done' unread=1)
+  has "not an ack: motd: "
+  run -4 blxtrack commit "$DEV" < <(ack unread 'offset=4096 length=512'; ack 'done')
+  run -4 blxtrack commit "$DEV" < <(ack unread 'offset=4096 length=512'; ack upto 'offset=8192')
+  run -0 extents
+  [ "$output" = '0 16777216' ]
+}
+
+@test "an ack of a list from before the resync does not undo it" {
+  blxtrack drain "$DEV" >list
+  ack 'done' >late
+  write_at 0
+  differing '4096 4096' >found
+  blxtrack drain "$DEV" >/dev/null
+  blxtrack resync "$DEV" <found
+  run blxtrack commit "$DEV" <late
+  run -0 extents
+  [ "$output" = '0 8192' ]
+}
+
+@test "a resync that is killed leaves what is to come again" {
+  local n
+  blxtrack drain "$DEV" >list
+  { ack unread 'offset=1048576 length=4096'; ack 'done' unread=1; } | blxtrack commit "$DEV"
+  for ((n = 1; n < 60; n++)); do
+    differing '8192 4096' >found
+    if strace -qq -o /dev/null -e inject=linkat,unlinkat,renameat,fsync:signal=KILL:when=$n \
+      blxtrack resync "$DEV" <found 2>/dev/null; then
+      break
+    fi
+    run -0 extents
+    [ "$output" = '1048576 4096' ] || [ "$output" = '8192 4096' ] || fail "place $n: $output"
+    [ "$output" = '1048576 4096' ] || break
+  done
+  [ "$n" -gt 2 ]
+  run -0 extents
+  [ "$output" = '8192 4096' ]
+}
+
+@test "a device that grew since is compared and resynced at its new size" {
+  blxtrack drain "$DEV" >list
+  ack 'done' | blxtrack commit "$DEV"
+  blxtrack stop --force "$DEV"
+  blxtrack start "$DEV" 2>/dev/null
+  truncate -s 32M "$FILE"
+  losetup -c "$DEV"
+  SIZE=33554432 differing '4096 4096' '16777216 16777216' | blxtrack resync "$DEV"
+  run -0 extents
+  [ "$output" = $'4096 4096\n16777216 16777216' ]
 }
 
 @test "reset, remove and start forget what was listed besides" {
@@ -239,7 +295,7 @@ ack() {
   differing '4096 4096' >found
   local n=0 done=0
   while [ $done = 0 ]; do
-    n=$((n + ${STEP:-7}))
+    n=$((n + ${STEP:-13}))
     blxtrack consumer reset default "$DEV"
     differing '4096 4096' >found
     if strace -qq -o /dev/null -e inject=openat,linkat,unlinkat,renameat,rename,fsync,bpf:signal=KILL:when=$n \
@@ -252,7 +308,7 @@ ack() {
     run -0 extents
     [ "$output" = '4096 4096' ]
   done
-  echo "# one in ${STEP:-7} of $n places" >&3
+  echo "# one in ${STEP:-13} of $n places" >&3
   [ $n -gt 100 ]
   blxtrack consumer reset default "$DEV"
   differing '4096 4096' | blxtrack resync "$DEV"

@@ -146,10 +146,10 @@ int job_ack(const struct job *j, const struct ack *a, struct fault *f);
 int unread_add(struct job *j, const struct frame *fr, struct fault *f);
 // Make them durable beside the state, as those of the epoch TOKEN.
 int unread_save(const struct job *j, const struct token *token, struct fault *f);
-// Ack those that were not acked yet, bound as OF is; OF is to follow.
-int unread_ack(struct job *j, const struct ack *of, struct fault *f);
-// Ack all COUNT that were saved for OF's token.
-int unread_ack_again(const struct job *j, const struct ack *of, uint64_t count, struct fault *f);
+// Ack those that were not acked yet, bound as OF is, and then OF.
+int unread_ack(struct job *j, struct ack *of, struct fault *f);
+// Ack all COUNT that were saved for OF's token, and then OF.
+int unread_ack_again(const struct job *j, struct ack *of, uint64_t count, struct fault *f);
 // Remove what was saved for other epochs than those that the state is at.
 void unread_tidy(const struct job *j);
 // Say how much it is.

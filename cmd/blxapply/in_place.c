@@ -64,9 +64,7 @@ static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
 		return 0;
 	ack_of_partial(&a, &j->r);
 	a.last = last;
-	if (further ? unread_ack(j, &a, f) : unread_ack_again(j, &a, j->r.partial_unread, f))
-		return -1;
-	return job_ack(j, &a, f);
+	return further ? unread_ack(j, &a, f) : unread_ack_again(j, &a, j->r.partial_unread, f);
 }
 
 // Have the kernel write what came so far, so that the checkpoint's fsync finds little to do. A

@@ -109,7 +109,7 @@ int job_finish(struct job *j, struct fault *f)
 		return -1;
 	unread_tidy(j);
 	ack_of_floor(&a, &j->r);
-	return unread_ack(j, &a, f) || job_ack(j, &a, f) ? -1 : 0;
+	return unread_ack(j, &a, f);
 }
 
 static void ack_of(struct ack *a, const struct replica *r)
@@ -157,7 +157,9 @@ static int nothing_commit(struct job *j, struct fault *f)
 	if (replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f))
 		return -1;
 	ack_for(&a, ACK_DONE, j->h);
-	return unread_ack_again(j, &a, j->r.unread, f) || job_ack(j, &a, f) ? -1 : 0;
+	if (j->use_up && target_use_up(&j->t, f))
+		return -1;
+	return unread_ack_again(j, &a, j->r.unread, f);
 }
 
 static void nothing_abandon(struct job *j, bool input)

@@ -192,10 +192,7 @@ static int print_ack(const struct job *j, struct fault *f)
 	// The run that wrote the state may have died before its name was durable.
 	if (fsync(j->t.dirfd))
 		return fault_errno(f, "%s: fsync", j->t.dir);
-	return unread_ack_again(j, &a, whole ? j->r.unread : j->r.partial_unread, f) ||
-			       job_ack(j, &a, f)
-		       ? -1
-		       : 0;
+	return unread_ack_again(j, &a, whole ? j->r.unread : j->r.partial_unread, f);
 }
 
 int status(struct job *j, enum blx_exit *code, struct fault *f)

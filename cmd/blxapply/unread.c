@@ -87,7 +87,7 @@ static int load(const struct target *t, const struct token *token, uint64_t coun
 	return bad ? fault_set(f, BLX_TARGET, "%s/%s: damaged", t->dir, name) : 0;
 }
 
-static int ack_from(const struct job *j, const struct ack *of, const struct extents *u, size_t from,
+static int ack_from(const struct job *j, struct ack *of, const struct extents *u, size_t from,
 		    struct fault *f)
 {
 	struct ack a = *of;
@@ -99,10 +99,11 @@ static int ack_from(const struct job *j, const struct ack *of, const struct exte
 		if (job_ack(j, &a, f))
 			return -1;
 	}
-	return 0;
+	of->unread = u->n;
+	return job_ack(j, of, f);
 }
 
-int unread_ack(struct job *j, const struct ack *of, struct fault *f)
+int unread_ack(struct job *j, struct ack *of, struct fault *f)
 {
 	int bad = ack_from(j, of, &j->unread.all, j->unread.told, f);
 
@@ -110,7 +111,7 @@ int unread_ack(struct job *j, const struct ack *of, struct fault *f)
 	return bad;
 }
 
-int unread_ack_again(const struct job *j, const struct ack *of, uint64_t count, struct fault *f)
+int unread_ack_again(const struct job *j, struct ack *of, uint64_t count, struct fault *f)
 {
 	struct extents u = {0};
 	int bad = count ? load(&j->t, &of->token, count, &u, f) : 0;

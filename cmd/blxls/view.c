@@ -238,6 +238,7 @@ static void add_ack(struct show *s)
 		a.length = s->unread.e[i].length;
 		add_line(s, &a);
 	}
+	s->ack.unread = s->unread.n;
 	add_line(s, &s->ack);
 }
 

@@ -78,7 +78,7 @@ static int take_unread(const struct tracked *t, struct consumer *c, const struct
 	struct extra_writer w;
 	struct bitfile old;
 	uint64_t keep = s->epoch <= c->again_epoch ? 0 : (offset + t->block - 1) / t->block;
-	size_t n = u && token_equal(&u->token, &s->token) ? u->all.n : 0;
+	size_t n = token_equal(&u->token, &s->token) ? u->all.n : 0;
 
 	if (!n && (!c->extra[EXTRA_AGAIN] || !keep))
 		return 0;
@@ -105,8 +105,14 @@ static int move(const struct tracked *t, struct consumer *c, const struct ack *a
 	size_t n;
 	bool moved = false;
 
-	if (a->epoch <= c->epoch)
+	if (a->epoch <= c->epoch || (c->resync && a->epoch <= c->resync_epoch))
 		return 0;
+	size_t told = token_equal(&u->token, &a->token) ? u->all.n : 0;
+	if (told != a->unread)
+		return fault_set(f, BLX_CORRUPT,
+				 "ack of epoch %" PRIu64 " rests on %" PRIu64
+				 " ranges that could not be read, but %zu were told",
+				 a->epoch, a->unread, told);
 	if (delta_all(t, c->epoch, &d, &n, f))
 		return -1;
 	const struct stamp *s = delta_stamp(d, n, &a->token);

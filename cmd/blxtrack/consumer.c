@@ -61,6 +61,7 @@ int consumer_load(const struct tracked *t, const char *name, struct consumer *c,
 	c->lost = kv_u64(&kv, "lost");
 	if ((c->resync = kv_has(&kv, "replica")))
 		c->replica = kv_token(&kv, "replica");
+	c->resync_epoch = kv_u64(&kv, "resync-epoch");
 	c->extra[EXTRA_RESYNC] = kv_u64(&kv, "extra-resync");
 	c->extra[EXTRA_AGAIN] = kv_u64(&kv, "extra-again");
 	c->again_epoch = kv_u64(&kv, "again-epoch");
@@ -95,8 +96,9 @@ int consumer_save(const struct tracked *t, const struct consumer *c, struct faul
 	fprintf(o.to, "added: %" PRId64 "\nacked: %" PRId64 "\nlost: %d\n", c->added, c->acked,
 		c->lost);
 	fprintf(o.to,
-		"extra-resync: %" PRIu64 "\nextra-again: %" PRIu64 "\nagain-epoch: %" PRIu64 "\n",
-		c->extra[EXTRA_RESYNC], c->extra[EXTRA_AGAIN], c->again_epoch);
+		"extra-resync: %" PRIu64 "\nextra-again: %" PRIu64 "\nagain-epoch: %" PRIu64
+		"\nresync-epoch: %" PRIu64 "\n",
+		c->extra[EXTRA_RESYNC], c->extra[EXTRA_AGAIN], c->again_epoch, c->resync_epoch);
 	return kv_end(&o, t->dirfd, file, f);
 }
 

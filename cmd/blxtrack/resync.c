@@ -73,14 +73,18 @@ static int check_since(const struct tracked *t, const struct consumer *c, const 
 	return 0;
 }
 
+static int check_tracking(const struct tracked *t, struct fault *f)
+{
+	return t->lost[0] ? fault_set(f, BLX_RESYNC,
+				      "%s: tracking is incomplete: %s: run 'blxtrack start', then "
+				      "compare",
+				      t->dev.name, t->lost)
+			  : 0;
+}
+
 static int check(const struct tracked *t, const struct consumer *c, const struct head *h,
 		 int *rebase, struct fault *f)
 {
-	if (t->lost[0])
-		return fault_set(f, BLX_RESYNC,
-				 "%s: tracking is incomplete: %s: run 'blxtrack start', then "
-				 "compare",
-				 t->dev.name, t->lost);
 	if (!h->anonymous)
 		return fault_set(f, BLX_TARGET, "%s: the list is not one of a comparison",
 				 t->dev.name);
@@ -99,7 +103,10 @@ static int look(struct session *s, char *dev, const char *consumer, struct consu
 {
 	if (session_open(s, (char *[]){dev}, 1, f))
 		return -1;
-	if (!consumer_load(s->want[0], consumer, c, f) && !check(s->want[0], c, h, rebase, f))
+	// The flip finds out what the device has grown by; and a list that is out already does not
+	// have what is to be listed again: those of later epochs do.
+	if (!consumer_load(s->want[0], consumer, c, f) && !check_tracking(s->want[0], f) &&
+	    !session_flip(s, f) && !check(s->want[0], c, h, rebase, f))
 		return 0;
 	session_close(s);
 	return -1;
@@ -117,13 +124,16 @@ static int take(struct extlist_reader *in, struct extra_writer *w, struct fault 
 	return got;
 }
 
-static void set_base(struct consumer *c, const struct head *h)
+// All of the replica was compared: what was to come again differs, or does not.
+static void set_base(struct consumer *c, const struct head *h, uint64_t epoch)
 {
 	c->has_base = c->resync = true;
 	c->base = h->held;
 	c->replica = h->replica;
 	c->cursor = h->size;
 	c->has_partial = c->lost = false;
+	c->resync_epoch = epoch;
+	c->extra[EXTRA_AGAIN] = 0;
 }
 
 // What the consumer was to get again stays, if its replica does.
@@ -145,19 +155,17 @@ static int finish(struct session *s, struct consumer *c, const struct head *h, i
 {
 	struct tracked *t = s->want[0];
 
-	// A list that is out already does not have it: those of later epochs do.
-	if (session_flip(s, f) || (!rebase && add_again(w, t, c, f)))
+	if (!rebase && add_again(w, t, c, f)) {
+		extra_drop(w);
 		return -1;
-	if (!rebase)
-		c->again_epoch = t->epoch;
-	else
-		set_base(c, h);
+	}
+	if (extra_end(w, c, rebase ? EXTRA_RESYNC : EXTRA_AGAIN, f))
+		return -1;
 	if (rebase)
-		c->extra[EXTRA_AGAIN] = 0;
-	return extra_end(w, c, rebase ? EXTRA_RESYNC : EXTRA_AGAIN, f) || consumer_save(t, c, f) ||
-			       extra_tidy(t, c, f)
-		       ? -1
-		       : 0;
+		set_base(c, h, t->epoch);
+	else
+		c->again_epoch = t->epoch;
+	return consumer_save(t, c, f) || extra_tidy(t, c, f) ? -1 : 0;
 }
 
 static int resync(struct extlist_reader *in, char *dev, const char *consumer, struct fault *f)

@@ -132,6 +132,7 @@ struct consumer {
 	// The base is what this replica held when it was compared; until the next done ack.
 	bool resync;
 	struct token replica;
+	uint64_t resync_epoch;  // acks of lists up to this epoch are of before the resync
 	uint64_t extra[EXTRAS]; // number of the file; 0: none
 	uint64_t again_epoch;   // EXTRA_AGAIN is in the lists of later epochs than this
 };

@@ -79,6 +79,9 @@ int main(void)
 	refuses("blx-ack 2 done " BIND, "not an ack");
 	refuses("blx-ack 1 done", "bad ack");
 	refuses("blx-ack 1 unread " BIND, "bad ack");
+	refuses("blx-ack 1 done " BIND " unread=0", "bad ack");
+	refuses("blx-ack 1 upto " BIND " unread=1 offset=4096", "bad ack");
+	refuses("blx-ack 1 upto " BIND " offset=4096 last unread=1", "bad ack");
 	refuses("blx-ack 1 unread " BIND " offset=0 length=0", "bad ack");
 	refuses("blx-ack 1 unread " BIND " offset=512 length=18446744073709551615", "bad ack");
 	refuses("blx-ack 1 unread " BIND " offset=0 length=512 last", "bad ack");
