@@ -417,6 +417,32 @@ resync_everywhere() {
   has "was promoted: it is no replica any more"
 }
 
+@test "a permission given to the replica does not outlive its promotion" {
+  replica
+  blxapply --allow init "$IMG"
+  blxapply --promote "$IMG"
+  into "$IMG" 0 512
+  run -5 apply "$V/s1" "$IMG"
+  has "was promoted on"
+  blxapply --allow init "$IMG" # now it is meant
+  run -0 apply "$V/s1" "$IMG"
+}
+
+@test "a permission is used up by a stream that is applied already, too" {
+  blxapply "$IMG" <"$V/s1"
+  blxapply --allow init "$IMG"
+  run -0 apply "$V/s1" "$IMG"
+  [ ! -e "$IMG.blx/allow" ]
+}
+
+@test "--promote of an adopted one that was not resynced is refused" {
+  replica
+  into "$IMG" 0 512
+  blxapply --allow resync "$IMG"
+  run -1 blxapply --promote "$IMG"
+  has "adopted, and not yet resynced: nobody knows what it holds"
+}
+
 @test "--promote twice is once" {
   replica
   blxapply --promote "$IMG"

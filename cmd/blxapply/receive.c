@@ -20,8 +20,7 @@ static int judge(struct job *j, struct fault *f)
 	j->verdict = accept_judge(&w, j->h, f);
 	if (j->verdict == ACCEPT_REFUSED || (j->verdict != ACCEPT_ALREADY && job_fits(j, f)))
 		return -1;
-	j->use_up = j->verdict != ACCEPT_ALREADY &&
-		    ((w.may_init && accept_whole(j->h)) || (w.may_resync && j->h->resync));
+	j->use_up = (w.may_init && accept_whole(j->h)) || (w.may_resync && j->h->resync);
 	return 0;
 }
 

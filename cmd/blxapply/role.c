@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What a target is to be from now on, by a person's word: to be overwritten, to be resynced, or no
 // replica any more.
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,6 +95,17 @@ int promote(struct job *j, struct fault *f)
 	// What was changed since, having been complete, is just what is to be recorded.
 	if (!j->has_state || !j->t.exists || !replica_complete(&j->r))
 		return recover_check(j, f);
+	if (j->r.adopted)
+		return fault_set(f, BLX_DIFFERS,
+				 "%s: adopted, and not yet resynced: nobody knows what it holds",
+				 j->t.path);
+	if (j->r.unread)
+		warn("%s: %llu ranges, which could not be read at the source, are older than the "
+		     "rest",
+		     j->t.path, (unsigned long long)j->r.unread);
+	// What was permitted was permitted of the replica.
+	if (!faccessat(j->t.dirfd, "allow", F_OK, AT_SYMLINK_NOFOLLOW) && target_use_up(&j->t, f))
+		return -1;
 	j->r.promoted = now_seconds();
 	return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
 }
