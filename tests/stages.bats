@@ -180,3 +180,32 @@ apply_killed() {
   resync
   same
 }
+
+@test "the comparison of a part does not take the place of the whole" {
+  echo "$((100 * 4096)) 4096" >part
+  blxsum --tree --only part "$DEV" -- blxsum --serve replica.img >found
+  grep -qx '409600 4096' found
+  run -5 blxtrack resync "$DEV" <found
+  has 'the list does not say which replica it was compared with'
+  resync
+  same
+  # For a consumer whose position is known it says what to list again.
+  blxtrack resync "$DEV" <found
+  [ "$(blxtrack drain "$DEV" | sed '/^#/d')" = '409600 4096' ]
+}
+
+@test "what the source has grown by is sent whole, in use or not" {
+  mkfs.ext4 -qF "$DEV"
+  resync
+  blxtrack stop --force "$DEV"
+  truncate -s 32M "$FILE"
+  losetup -c "$DEV"
+  resize2fs "$DEV" >/dev/null 2>&1
+  blxtrack start "$DEV" 2>/dev/null
+  blxapply --allow resync replica.img
+  blxsum --used --tree "$DEV" -- blxsum --serve replica.img >found
+  grep -qx '16777216 16777216' found
+  blxtrack resync "$DEV" <found
+  ordinary
+  e2fsck -fn replica.img
+}

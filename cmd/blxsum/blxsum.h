@@ -76,6 +76,10 @@ struct diff {
 void diff_begin(struct diff *d, const struct options *o, const struct subject *s,
 		const struct sums_head *theirs);
 void diff_put(struct diff *d, uint64_t offset, uint64_t length);
+// What the device has beyond LIMIT differs, all of it (of the ranges of --only: what they have
+// there), in use or not: the other side has nothing of it. Closes the ranges.
+void diff_rest(struct diff *d, const struct options *o, struct ranges *r, uint64_t limit,
+	       uint64_t size);
 // The exit code.
 int diff_end(struct diff *d);
 // How many bytes are compared; what this side is longer by differs. Refuses a side that is shorter

@@ -94,10 +94,7 @@ static void compare_ranges(struct check *c, uint64_t limit)
 		die_fault(&f);
 	progress_end(&progress);
 	blocks_free(b);
-	// What the device has more
-	while (ranges_next(ranges, UINT64_MAX, &e))
-		diff_put(&c->diff, e.offset, e.length);
-	ranges_close(ranges);
+	diff_rest(&c->diff, c->o, ranges, limit, c->s.source.size);
 }
 
 // The end line says whether the list is whole.

@@ -16,7 +16,8 @@ static void make_head(const struct options *o, const struct subject *s,
 	h->size = h->limit = s->source.size;
 	h->time = mine->time;
 	memcpy(h->name, mine->name, sizeof(h->name));
-	h->resync = theirs->has_token && !o->live; // which will not be at that token then
+	// One that moves on is not at that token then; and a part is no whole replica.
+	h->resync = theirs->has_token && !o->live && !o->only;
 	h->replica = theirs->replica;
 	h->held = theirs->token;
 	h->has_since = mine->has_since;
@@ -42,6 +43,19 @@ void diff_put(struct diff *d, uint64_t offset, uint64_t length)
 	d->bytes += length;
 	if (!d->quiet && extlist_put(&d->list, (struct extent){offset, length}))
 		die_stdout();
+}
+
+void diff_rest(struct diff *d, const struct options *o, struct ranges *r, uint64_t limit,
+	       uint64_t size)
+{
+	struct extent e;
+
+	while (ranges_next(r, UINT64_MAX, &e))
+		if (o->only)
+			diff_put(d, e.offset, e.length);
+	ranges_close(r);
+	if (!o->only && limit < size)
+		diff_put(d, limit, size - limit);
 }
 
 int diff_end(struct diff *d)

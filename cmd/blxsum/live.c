@@ -100,7 +100,7 @@ static int wait_for(pid_t pid)
 		if (stopped)
 			kill(pid, SIGTERM);
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : BLX_SYSTEM;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 static int run(char *const argv[], int out, bool quiet)
@@ -123,7 +123,8 @@ static void run_or_die(char *const argv[], int out)
 
 	end_if_stopped();
 	if (code)
-		die((enum blx_exit)code, "%s %s failed", argv[0], argv[1]);
+		die(code > BLX_BUSY ? BLX_SYSTEM : (enum blx_exit)code, "%s %s failed", argv[0],
+		    argv[1]);
 }
 
 // From now on our consumer records what is written.
@@ -162,6 +163,7 @@ static void compare(const struct live *l, const struct set *only, struct set *di
 	if (only->file) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", set_fd(only));
 		o.only = path;
+		o.used = false;
 	}
 	pid_t pid = spawn_self(set_fd(differs));
 	if (!pid) {
@@ -172,6 +174,8 @@ static void compare(const struct live *l, const struct set *only, struct set *di
 	}
 	int code = wait_for(pid);
 	end_if_stopped();
+	if (code > BLX_BUSY)
+		die(BLX_SYSTEM, "%s: the comparison was killed", l->o->path);
 	if (code)
 		exit(code); // it has said why
 	set_read(differs, "comparison");
@@ -200,7 +204,8 @@ static uint64_t acked(const struct live *l)
 	int code = wait_for(pid);
 	end_if_stopped();
 	if (code)
-		die((enum blx_exit)code, "blxtrack consumer list failed");
+		die(code > BLX_BUSY ? BLX_SYSTEM : (enum blx_exit)code,
+		    "blxtrack consumer list failed");
 	return epoch;
 }
 

@@ -201,8 +201,8 @@ static void check_options(const struct options *o)
 		die_usage("-A: only where digests are printed, --tree and --live");
 	if (o->quiet && !compares)
 		die_usage("-q: only with -c and --tree");
-	if ((o->only || o->used) && !compares)
-		die_usage("--only and --used: only with -c and --tree");
+	if ((o->only && !compares) || (o->used && !compares && o->mode != LIVE))
+		die_usage("--only and --used: only with -c and --tree, --used with --live too");
 	if (o->only && o->used)
 		die_usage("--only and --used exclude each other");
 	if ((o->consumer || o->rounds) && o->mode != LIVE)

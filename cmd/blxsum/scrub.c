@@ -128,7 +128,10 @@ static int look_at(struct scrub *s, uint64_t offset, size_t blocks, struct exten
 		return 0;
 	int done = unknown ? learn(s, offset / BLOCK, blocks, f) : 1;
 	for (size_t i = 0; done > 0 && i < blocks; i++) {
-		uint64_t at = offset + i * BLOCK, n = size - at < BLOCK ? size - at : BLOCK;
+		uint64_t at = offset + i * BLOCK;
+		if (at >= size) // it was made anew, and smaller
+			break;
+		uint64_t n = size - at < BLOCK ? size - at : BLOCK;
 		if (bad[i] && add_rotten(rotten, at, n))
 			done = fault_errno(f, "%s: too much has rotted", s->path);
 	}

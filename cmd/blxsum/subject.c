@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "blxsum.h"
@@ -58,6 +59,15 @@ static int load_replica(const struct subject *s, struct replica *r, struct fault
 	return s->target.dirfd < 0 ? 0 : replica_load(s->target.dirfd, REPLICA_STATE, r, f);
 }
 
+// An epoch may have put a new file in the image's place after ours was opened.
+static bool is_other_file(const struct subject *s, const struct replica *r)
+{
+	struct stat st;
+
+	return !s->source.is_device && (fstat(s->source.fd, &st) || st.st_ino != r->image.inode);
+}
+
+// 0; 1: open it again; -1.
 static int look_at_replica(struct subject *s, const char *path, struct fault *f)
 {
 	static struct replica r; // large
@@ -76,13 +86,15 @@ static int look_at_replica(struct subject *s, const char *path, struct fault *f)
 		return got < 0 ? -1 : 0;
 	if (target_compare(&s->target, &r, s->wrong, sizeof(s->wrong), f))
 		return -1;
+	if (!s->wrong[0] && is_other_file(s, &r))
+		return 1;
 	if (!s->wrong[0] && !replica_complete(&r))
 		snprintf(s->wrong, sizeof(s->wrong), "the replica is incomplete");
 	put_replica(s, &r);
 	return 0;
 }
 
-int subject_open(struct subject *s, const struct options *o, bool state, struct fault *f)
+static int open_once(struct subject *s, const struct options *o, bool state, struct fault *f)
 {
 	*s = (struct subject){.source = {.fd = -1, .direct = true, .grain = o->block},
 			      .target = {.fd = -1, .dirfd = -1, .lockfd = -1}};
@@ -95,6 +107,16 @@ int subject_open(struct subject *s, const struct options *o, bool state, struct 
 	s->head.time = time(NULL);
 	put_name(s);
 	return state ? look_at_replica(s, o->path, f) : 0;
+}
+
+int subject_open(struct subject *s, const struct options *o, bool state, struct fault *f)
+{
+	enum { TRIES = 100 };
+	int got = 0;
+
+	for (int i = 0; i < TRIES && (got = open_once(s, o, state, f)) > 0; i++)
+		subject_close(s);
+	return got > 0 ? fault_set(f, BLX_TARGET, "%s: is replaced again and again", o->path) : got;
 }
 
 int subject_unchanged(const struct subject *s, struct fault *f)

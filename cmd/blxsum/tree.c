@@ -284,7 +284,6 @@ static void compare(struct near *n)
 static void end(struct near *n)
 {
 	struct treemsg m;
-	struct extent e;
 	struct fault f;
 
 	say(n, &(struct treemsg){.type = TREEMSG_END});
@@ -294,9 +293,7 @@ static void end(struct near *n)
 		take(n, &m);
 	if (far_wait(&n->far, n->o->timeout_ms, &f))
 		die_fault(&f);
-	while (ranges_next(n->ranges, UINT64_MAX, &e)) // what the device has more
-		diff_put(&n->diff, e.offset, e.length);
-	ranges_close(n->ranges);
+	diff_rest(&n->diff, n->o, n->ranges, n->limit, n->s.source.size);
 }
 
 int tree_compare(const struct options *options)
