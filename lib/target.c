@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -170,6 +171,18 @@ int target_open_dir(struct target *t, bool make, struct fault *f)
 	return 0;
 }
 
+// Who only looks whether anybody is at work holds it for a moment, too.
+static int lock_soon(int fd)
+{
+	enum { TRIES = 10, PAUSE_NS = 10000000 };
+	int bad;
+
+	for (int i = 0; (bad = flock(fd, LOCK_EX | LOCK_NB)) && errno == EWOULDBLOCK && i < TRIES;
+	     i++)
+		nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
+	return bad;
+}
+
 // 1: held; 0: the file was removed by its last holder between open and lock, try again.
 static int try_lock(struct target *t, struct fault *f)
 {
@@ -178,7 +191,7 @@ static int try_lock(struct target *t, struct fault *f)
 	t->lockfd = openat(t->dirfd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (t->lockfd < 0)
 		return errno == ENOENT ? 0 : fault_errno(f, "%s/lock", t->dir);
-	if (flock(t->lockfd, LOCK_EX | LOCK_NB)) {
+	if (lock_soon(t->lockfd)) {
 		if (errno == EWOULDBLOCK)
 			fault_set(f, BLX_BUSY, "%s: busy: another blxapply is at work on it",
 				  t->path);
