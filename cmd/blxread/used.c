@@ -1,55 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "used.h"
-
-extern char **environ;
-
-// Beside this program, or just its name, for PATH.
-static void find(char path[PATH_MAX])
-{
-	static const char name[] = "blxused";
-	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - sizeof(name) - 1);
-	char *slash = n > 0 ? memrchr(path, '/', (size_t)n) : NULL;
-
-	if (slash)
-		strcpy(slash + 1, name);
-	if (!slash || access(path, X_OK))
-		strcpy(path, name);
-}
-
-// The list on standard input is not for it.
-static int spawn(struct used *u, int out, struct fault *f)
-{
-	char path[PATH_MAX];
-	char *argv[] = {"blxused", "--", (char *)u->name, NULL};
-	posix_spawn_file_actions_t to;
-
-	find(path);
-	posix_spawn_file_actions_init(&to);
-	posix_spawn_file_actions_addopen(&to, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&to, out, STDOUT_FILENO);
-	errno = posix_spawnp(&u->pid, path, &to, NULL, argv, environ);
-	int bad = errno ? fault_errno(f, "%s", path) : 0;
-	posix_spawn_file_actions_destroy(&to);
-	return bad;
-}
 
 static int ended(struct used *u, struct fault *f)
 {
-	int status;
+	int code;
 
-	while (waitpid(u->pid, &status, 0) < 0)
+	while ((code = child_wait(u->pid)) < 0)
 		if (errno != EINTR)
 			return fault_errno(f, "blxused %s", u->name);
-	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return code ? fault_set(f, code <= BLX_BUSY ? (enum blx_exit)code : BLX_SYSTEM,
 				"blxused %s: exit status %d", u->name, code)
 		    : 0;
@@ -82,19 +44,16 @@ static int next(struct used *u, struct fault *f)
 
 int used_open(struct used *u, const char *name, uint64_t size, struct fault *f)
 {
+	char *argv[] = {"blxused", "--", (char *)name, NULL};
 	const struct head *h;
-	int ends[2];
 
 	*u = (struct used){.name = name};
-	if (pipe2(ends, O_CLOEXEC))
-		return fault_errno(f, "pipe");
-	int bad = spawn(u, ends[1], f);
-	close(ends[1]);
-	u->fd = ends[0];
-	u->in = bad ? NULL : extlist_reader_new(u->fd);
+	if (child_pipe(argv, &u->fd, &u->pid, f))
+		return -1;
+	u->in = extlist_reader_new(u->fd);
 	if (!u->in) {
 		close(u->fd);
-		return bad ? -1 : fault_errno(f, "memory");
+		return fault_errno(f, "memory");
 	}
 	if (extlist_head(u->in, &h, f) < 0 || next(u, f) < 0)
 		return failed(u, f);

@@ -11,16 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "blxsum.h"
+#include "child.h"
 #include "die.h"
 #include "num.h"
 #include "sets.h"
-#include "spawn.h"
 
 #define OURS "blxsum-live"
 
@@ -92,29 +93,26 @@ static void pause_ms(long ms)
 // If we are to stop, so is the child.
 static int wait_for(pid_t pid)
 {
-	int status;
+	int code;
 
-	while (waitpid(pid, &status, 0) < 0) {
+	while ((code = child_wait(pid)) < 0) {
 		if (errno != EINTR)
 			die_errno("wait");
 		if (stopped)
 			kill(pid, SIGTERM);
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return code;
 }
 
 static int run(char *const argv[], int out, bool quiet)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid = spawn_self(out < 0 ? null : out);
+	struct fault f;
+	pid_t pid;
 
-	if (!pid) {
-		if (dup2(null, STDIN_FILENO) < 0 || (quiet && dup2(null, STDERR_FILENO) < 0))
-			_exit(BLX_SYSTEM);
-		exec_sibling(argv);
-	}
-	close(null);
-	return wait_for(pid);
+	if (!child_start(argv, out, quiet, &pid, &f))
+		return wait_for(pid);
+	warn("%s", f.text);
+	return BLX_SYSTEM;
 }
 
 static void run_or_die(char *const argv[], int out)
@@ -152,6 +150,25 @@ static void drain(const struct live *l, const char *consumer, struct set *s)
 	set_read(s, "blxtrack drain");
 }
 
+// A child that is ended when this process ends, and by the signals that this one catches. 0 in it.
+static pid_t fork_compare(int out)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+	pid_t parent = getpid(), pid = fork();
+	struct sigaction old;
+
+	if (pid < 0)
+		die_errno("fork");
+	if (pid)
+		return pid;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			signal(signals[i], SIG_DFL);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent || dup2(out, STDOUT_FILENO) < 0)
+		_exit(BLX_SYSTEM);
+	return 0;
+}
+
 // What differs of ONLY.
 static void compare(const struct live *l, const struct set *only, struct set *differs)
 {
@@ -165,7 +182,7 @@ static void compare(const struct live *l, const struct set *only, struct set *di
 		o.only = path;
 		o.used = false;
 	}
-	pid_t pid = spawn_self(set_fd(differs));
+	pid_t pid = fork_compare(set_fd(differs));
 	if (!pid) {
 		watched = NULL;
 		int code = tree_compare(&o);
@@ -188,9 +205,13 @@ static uint64_t acked(const struct live *l)
 	size_t n = strlen(l->o->consumer), room = 0;
 	uint64_t epoch = 0;
 	char *line = NULL;
-	int pid;
-	FILE *in = fdopen(spawn_reader(argv, &pid), "r");
+	struct fault f;
+	pid_t pid;
+	int fd;
 
+	if (child_pipe(argv, &fd, &pid, &f))
+		die_fault(&f);
+	FILE *in = fdopen(fd, "r");
 	if (!in)
 		die_errno("blxtrack");
 	while (getline(&line, &room, in) > 0)

@@ -5,12 +5,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "blxsum.h"
+#include "child.h"
 #include "die.h"
-#include "spawn.h"
 
 struct ranges {
 	const char *from; // for words
@@ -18,7 +17,8 @@ struct ranges {
 	uint32_t block;
 	struct extent now, ahead; // widened; length 0: none
 
-	int fd, pid;                 // -1, 0: none
+	int fd;                      // -1: none
+	pid_t pid;                   // 0: none
 	struct extlist_reader *list; // NULL: plain
 	struct extent *plain;
 	size_t n, at;
@@ -26,14 +26,13 @@ struct ranges {
 
 static void end_program(struct ranges *r)
 {
-	int status = 0;
-
 	if (r->fd >= 0)
 		close(r->fd);
 	r->fd = -1;
-	if (r->pid && waitpid(r->pid, &status, 0) == r->pid && status)
-		die(WIFEXITED(status) ? (enum blx_exit)WEXITSTATUS(status) : BLX_SYSTEM,
-		    "%s failed", r->from);
+	int code = r->pid ? child_wait(r->pid) : 0;
+	if (code)
+		die(code < 0 || code > BLX_BUSY ? BLX_SYSTEM : (enum blx_exit)code, "%s failed",
+		    r->from);
 	r->pid = 0;
 }
 
@@ -146,6 +145,7 @@ struct ranges *ranges_open(const struct options *o, uint64_t size, uint32_t bloc
 {
 	char *const blxused[] = {"blxused", (char *)o->path, NULL};
 	struct ranges *r = calloc(1, sizeof(*r));
+	struct fault f;
 
 	if (!r)
 		die_errno("ranges");
@@ -154,7 +154,8 @@ struct ranges *ranges_open(const struct options *o, uint64_t size, uint32_t bloc
 		open_file(r);
 	} else if (o->used) {
 		r->from = "blxused";
-		r->fd = spawn_reader(blxused, &r->pid);
+		if (child_pipe(blxused, &r->fd, &r->pid, &f))
+			die_fault(&f);
 		open_list(r);
 	} else {
 		open_whole(r);
