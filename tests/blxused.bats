@@ -241,7 +241,8 @@ o = json.load(sys.stdin)
 print(o["data"], o["zero"])'
 }
 
-# A first copy with --used under load, epochs under load, a last one: the same file system, and equal where it is used.
+# A first copy with --used under load, epochs under load, a last one: the same file system. Blocks in use may differ that were
+# never written: allocated in advance, or free and counted as used.
 first_copy_under_load() {
   made "$@"
   TRACKED=$DEV
@@ -261,9 +262,6 @@ first_copy_under_load() {
   WORK=
   umount mnt
   replicate
-  blxused "$DEV" >list
-  blxread -a "$DEV" <list | blxls -v | grep -E ' (COMMIT|END) ' >want
-  blxread -a copy <list | blxls -v | grep -E ' (COMMIT|END) ' | diff want -
   run -1 cmp -s "$DEV" copy # or the test shows nothing
 }
 
