@@ -22,7 +22,7 @@ blx_make() {
 @test "install puts programs, pages, unit and completions below DESTDIR and PREFIX" {
   blx_make install DESTDIR="$ROOT" PREFIX=/opt/blx
   [ "$(ls root)" = opt ]
-  for program in blxtrack blxread blxpack blxapply blxls; do
+  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused; do
     run -0 "root/opt/blx/bin/$program" --version
     [ -f "root/opt/blx/share/bash-completion/completions/$program" ]
   done
@@ -38,7 +38,7 @@ blx_make() {
 
 @test "every program has a page that is installed" {
   blx_make install DESTDIR="$ROOT"
-  for program in blxtrack blxread blxpack blxapply blxls; do
+  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused; do
     [ -n "$(find root -path '*/man/*' -name "$program.[18]")" ] || fail "$program"
   done
 }
@@ -80,7 +80,7 @@ alone() {
 }
 
 @test "each page lists every option that --help lists" {
-  for program in blxread blxpack blxls; do
+  for program in blxread blxpack blxls blxsum; do
     "$program" --help | grep -o -- '  -.*' | grep -oE -- '(^|[ ,])--?[A-Za-z][a-z-]*' | tr -d ' ,' | sort -u >options
     [ "$(wc -l <options)" -ge 4 ]
     while read -r option; do
@@ -90,7 +90,7 @@ alone() {
 }
 
 @test "no program takes a short option that --help does not list" {
-  for program in blxread blxpack blxls; do
+  for program in blxread blxpack blxls blxsum; do
     offered=$("$program" --help | grep -oE '^ +-[A-Za-z],' | tr -dc A-Za-z)
     [ -n "$offered" ]
     for letter in {a..z} {A..Z}; do
