@@ -126,6 +126,9 @@ static bool at_token(const struct found *w, const struct head *h)
 
 static enum verdict ordinary(const struct found *w, const struct head *h, struct fault *f)
 {
+	// Nothing is overwritten where nothing is.
+	if (!w->exists && accept_whole(h))
+		return ACCEPT_CREATE;
 	if (w->wrong)
 		return fault_set(f, BLX_TARGET, "%s: %s", w->name, w->wrong);
 	if (!w->state && w->exists)

@@ -243,15 +243,15 @@ refused() {
   refused "$V/s2" "size differs"
 }
 
-@test "an image that is gone is refused" {
+@test "an image that is gone: an increment is refused, a whole stream makes a new one" {
   replica
   rm "$IMG"
-  run -5 apply "$V/s1" "$IMG"
+  run -5 apply "$V/s2" "$IMG"
   has "the image is gone"
-  has "--allow init"
-  blxapply --allow init "$IMG"
   run -0 apply "$V/s1" "$IMG"
   same "$V/v1" "$IMG"
+  run -0 apply "$V/s2" "$IMG"
+  same "$V/v2" "$IMG"
 }
 
 @test "a damaged state is refused" {

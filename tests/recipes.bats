@@ -283,7 +283,9 @@ on_its_own() {
 @test "5 at the replica: it is gone" {
   rm replica.img
   stops 5 'the image is gone'
-  rm -r replica.img.blx
+  cook new-copy
+  mended
+  rm -r replica.img replica.img.blx
   stops 5 'no replica here, and the stream holds only changes'
   cook new-copy
   mended
