@@ -817,3 +817,15 @@ untouched() {
   blxread -P -a -w -o "$BATS_TEST_TMPDIR/stream" "$BATS_TEST_TMPDIR/disk" 2>&-
   blxls --check "$BATS_TEST_TMPDIR/stream"
 }
+
+@test "--skip-bad goes on where a run that was killed left its list, and waits for no other" {
+  noise image 64K
+  echo left >bad.new
+  blxread -a --whole --skip-bad bad image >/dev/null
+  [ ! -e bad.new ]
+  [ "$(grep -vc '^#' bad)" = 0 ]
+  exec 8>bad.new
+  flock 8
+  run -7 blxread -a --whole --skip-bad bad image
+  has "bad.new: another blxread writes it"
+}

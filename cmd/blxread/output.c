@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "die.h"
@@ -52,6 +53,30 @@ static void remove_at_the_end(void)
 			sigaction(signals[i], &act, NULL);
 }
 
+// One that nobody else writes: what a run of cron's left that was killed is emptied. -1: it has got
+// its name, or is gone, meanwhile.
+static int try_fresh(const char *fresh)
+{
+	struct stat ours, named;
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		die_errno("%s: open", fresh);
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno == EWOULDBLOCK)
+			die(BLX_BUSY, "%s: another blxread writes it", fresh);
+		die_errno("%s: lock", fresh);
+	}
+	bool same = !fstat(fd, &ours) && !stat(fresh, &named) && ours.st_ino == named.st_ino &&
+		    ours.st_dev == named.st_dev;
+	if (same && ftruncate(fd, 0))
+		die_errno("%s: truncate", fresh);
+	if (same)
+		return fd;
+	close(fd);
+	return -1;
+}
+
 static void open_fresh(struct output *o)
 {
 	char *target = files[o->kind].target, *fresh = files[o->kind].fresh;
@@ -64,7 +89,12 @@ static void open_fresh(struct output *o)
 	}
 	strcpy(stpcpy(fresh, target), ".new");
 	remove_at_the_end();
-	o->fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (o->kind == OUTPUT_LIST) {
+		while ((o->fd = try_fresh(fresh)) < 0)
+			;
+	} else {
+		o->fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	}
 	if (o->fd < 0 && errno == EEXIST)
 		die(BLX_BUSY,
 		    "%s: exists: another blxread writes it, or was killed (then remove it)", fresh);
