@@ -40,8 +40,9 @@ static int name_it(struct copy *c, const struct job *j, const char *name, const 
 	}
 	strcpy(c->in, c->name);
 	c->dir = dirname(c->in);
-	strcpy(c->part, c->name);
-	strcat(c->part, ".blx-part");
+	// One name for all times: what an interrupted run left goes with the next.
+	strcpy(c->part, name ? c->name : j->t.path);
+	strcat(c->part, name ? ".blx-part" : ".kept.blx-part");
 	return 0;
 }
 
