@@ -94,6 +94,10 @@ static int check(const struct tracked *t, const struct consumer *c, const struct
 				 t->dev.name, (unsigned long long)h->size,
 				 (unsigned long long)t->dev.size);
 	*rebase = needs_base(t, c, h, f);
+	if (*rebase == 0 && h->has_since && !token_equal(&h->since, &t->lineage))
+		return fault_set(f, BLX_TARGET,
+				 "%s: the list is of another device, or lineage: compare again",
+				 t->dev.name);
 	return *rebase < 0 || (*rebase && check_since(t, c, h, f)) ? -1 : 0;
 }
 
@@ -115,12 +119,15 @@ static int look(struct session *s, char *dev, const char *consumer, struct consu
 // The extents that follow, into a file that belongs to nobody yet.
 static int take(struct extlist_reader *in, struct extra_writer *w, struct fault *f)
 {
+	const struct head *more;
 	struct extent e;
 	int got;
 
 	while ((got = extlist_next(in, &e, f)) == 1)
 		if (extra_add(w, e, f))
 			return -1;
+	if (!got && (got = extlist_head(in, &more, f)) > 0)
+		got = fault_set(f, BLX_CORRUPT, "a second list follows: one comparison at a time");
 	return got;
 }
 

@@ -426,10 +426,12 @@ static int print_all(const struct report *reports, size_t n, const struct option
 
 _Noreturn static void give_up(const struct options *o, const struct fault *f)
 {
+	bool lost = f->code == BLX_RESYNC;
+
 	if (o->format == CHECK) {
-		printf("BLX UNKNOWN - %s\n", f->text);
+		printf("BLX %s - %s\n", lost ? "CRITICAL" : "UNKNOWN", f->text);
 		close_stdout();
-		exit(3);
+		exit(lost ? 2 : 3);
 	}
 	die_fault(f);
 }
@@ -441,6 +443,11 @@ int cmd_status(int argc, char **argv)
 	struct fault f;
 	size_t n = 0;
 
+	if (kernel_present() && !state_mounted()) {
+		fault_set(&f, BLX_RESYNC,
+			  STATE_DIR " is gone while the kernel still tracks: the history is lost");
+		give_up(&o, &f);
+	}
 	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
 		give_up(&o, &f);
 	struct report *reports = calloc(s.n + 1, sizeof(*reports));
