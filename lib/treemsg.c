@@ -159,7 +159,8 @@ static int take_magic(struct treemsg_parser *p, const uint8_t *buf, size_t have,
 	size_t n = have < TREEMSG_MAGIC ? have : TREEMSG_MAGIC;
 
 	if (memcmp(buf, treemsg_magic, n) != 0)
-		return fault_set(f, BLX_CORRUPT, "what came is no tree comparison");
+		return fault_set(f, BLX_CORRUPT, "what came is no tree comparison: %.*s",
+				 (int)(have < 40 ? have : 40), (const char *)buf);
 	p->magic = n == TREEMSG_MAGIC;
 	return 0;
 }

@@ -233,11 +233,14 @@ static uint64_t acked(const struct live *l)
 // Until the replica has all that was written so far. False: not within --timeout.
 static bool await_ack(const struct live *l)
 {
-	int64_t left = l->o->timeout_ms;
+	enum { PATIENCE_MS = 60000 };
 
-	while (acked(l) < l->written.epoch) {
-		if (l->o->timeout_ms >= 0 && (left -= POLL_MS) < 0)
+	for (int64_t waited = 0; acked(l) < l->written.epoch; waited += POLL_MS) {
+		if (l->o->timeout_ms >= 0 && waited >= l->o->timeout_ms)
 			return false;
+		if (waited == PATIENCE_MS)
+			warn("%s: waiting for consumer %s to be replicated (--timeout)", l->o->path,
+			     l->o->consumer);
 		pause_ms(POLL_MS);
 	}
 	return true;

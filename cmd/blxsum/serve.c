@@ -53,6 +53,10 @@ static void open_subject(struct server *v, const struct options *o)
 		link_fail(&v->link, &f);
 	if (v->live || !v->s.wrong[0])
 		return;
+	if (!v->s.head.has_replica) { // nobody may know
+		fault_set(&f, BLX_SYSTEM, "%s (it takes the replica's owner)", v->s.wrong);
+		link_fail(&v->link, &f);
+	}
 	fault_set(&f, BLX_TARGET, "%s: %s; `blxapply --allow resync %s` takes it as it is",
 		  v->s.source.name, v->s.wrong, v->s.source.name);
 	link_fail(&v->link, &f);
