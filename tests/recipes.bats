@@ -123,6 +123,9 @@ on_its_own() {
 @test "6: the state is gone while the kernel still tracks" {
   umount /run/blx
   stops 6 '/run/blx is gone while the kernel still tracks'
+  run -6 blxtrack status
+  run -2 blxtrack status --check
+  has 'BLX CRITICAL - /run/blx is gone'
   cook nothing-is-left
   cook differences
   mended

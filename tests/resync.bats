@@ -128,6 +128,8 @@ ack() {
   has "empty input"
   run -5 blxtrack resync "$DEV" < <(blxtrack drain "$DEV")
   has "not one of a comparison"
+  run -4 blxtrack resync "$DEV" < <(differing '0 4096'; differing '4096 4096')
+  has "a second list follows: one comparison at a time"
   run -2 blxtrack resync -c other "$DEV" < <(differing)
   run -2 blxtrack resync
   run -2 blxtrack resync "$DEV" "$DEV" </dev/null
@@ -153,6 +155,8 @@ ack() {
   blxtrack drain "$DEV" >list # is out when the rot is found
   WITH_SINCE=no HELD=$base differing '4096 4096' | blxtrack resync "$DEV"
   WITH_SINCE=no HELD=$base differing '40960 4096' | blxtrack resync "$DEV"
+  run -5 blxtrack resync "$DEV" < <(LINEAGE=$REPLICA HELD=$base differing '8192 4096')
+  has "the list is of another device, or lineage"
   run -0 extents
   [ "$output" = $'4096 4096\n40960 4096' ]
   ack 'done' | blxtrack commit "$DEV"
