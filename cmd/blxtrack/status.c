@@ -443,13 +443,13 @@ int cmd_status(int argc, char **argv)
 	struct fault f;
 	size_t n = 0;
 
+	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
+		give_up(&o, &f);
 	if (kernel_present() && !state_mounted()) {
 		fault_set(&f, BLX_RESYNC,
 			  STATE_DIR " is gone while the kernel still tracks: the history is lost");
 		give_up(&o, &f);
 	}
-	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
-		give_up(&o, &f);
 	struct report *reports = calloc(s.n + 1, sizeof(*reports));
 	if (!reports)
 		die_errno("status");
