@@ -225,6 +225,21 @@ ack() {
   has "unread ranges do not ascend"
 }
 
+@test "a block that is acked in part only goes on being pending" {
+  blxtrack stop --force "$DEV"
+  blxtrack start -b 64K "$DEV" 2>/dev/null
+  blxtrack drain "$DEV" >list
+  { ack unread 'offset=131072 length=4096'; ack 'done' unread=1; } | blxtrack commit "$DEV"
+  blxtrack drain "$DEV" >list
+  run -3 blxtrack commit "$DEV" < <(ack upto 'offset=135168') # in the middle of the block
+  run -0 extents
+  [ "$output" = '131072 65536' ]
+  blxtrack drain "$DEV" >list
+  run -3 blxtrack commit "$DEV" < <(ack upto 'offset=196608')
+  run -0 extents
+  [ -z "$output" ]
+}
+
 @test "an ack that rests on unread ranges which were not all told changes nothing" {
   blxtrack drain "$DEV" >list
   run -4 blxtrack commit "$DEV" < <(ack 'done' unread=1)

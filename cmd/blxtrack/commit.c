@@ -70,14 +70,15 @@ static bool take_upto(struct consumer *c, const struct stamp *s, uint64_t offset
 	return true;
 }
 
-// What is to come again, once the epoch of an ack is durable below OFFSET: what it could not read,
-// and what lay beyond, or was asked for after its list was made.
+// What is to come again, once the epoch of an ack is durable below OFFSET (UINT64_MAX: all of it):
+// what it could not read, and what lay beyond, the block that OFFSET is in the middle of included,
+// or was asked for after its list was made.
 static int take_unread(const struct tracked *t, struct consumer *c, const struct stamp *s,
 		       uint64_t offset, const struct unread *u, struct fault *f)
 {
 	struct extra_writer w;
 	struct bitfile old;
-	uint64_t keep = s->epoch <= c->again_epoch ? 0 : (offset + t->block - 1) / t->block;
+	uint64_t keep = s->epoch <= c->again_epoch ? 0 : offset / t->block;
 	size_t n = token_equal(&u->token, &s->token) ? u->all.n : 0;
 
 	if (!n && (!c->extra[EXTRA_AGAIN] || !keep))
@@ -122,7 +123,7 @@ static int move(const struct tracked *t, struct consumer *c, const struct ack *a
 				"ack of epoch %" PRIu64 " with a token that was never issued",
 				a->epoch);
 	} else if (a->kind == ACK_DONE) {
-		bad = take_unread(t, c, s, s->size, u, f);
+		bad = take_unread(t, c, s, UINT64_MAX, u, f);
 		take_done(c, s);
 		moved = true;
 	} else if (take_upto(c, s, a->offset)) {
