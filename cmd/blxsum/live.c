@@ -3,8 +3,8 @@
 // since what the replica has acked, nor while it was read, which a consumer of our own records.
 // What else differs is in flux, and looked at again once the replica is known to hold it.
 //
-// A write is recorded when it completes. One that was in flight while its block was read may not
-// have been when the comparison ended: what seems damaged is looked at twice.
+// A write that no program saw submitted is recorded when it completes, which may be after the
+// comparison: what seems damaged is looked at twice.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
