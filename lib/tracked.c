@@ -30,7 +30,7 @@ static const char *value(const char *text, const char *key, char *buf, size_t ro
 }
 
 int tracked_look(uint32_t major, uint32_t minor, struct token *lineage, uint64_t *epoch,
-		 struct fault *f)
+		 bool *whole, struct fault *f)
 {
 	char path[64], buf[256], *text;
 	size_t n;
@@ -44,9 +44,10 @@ int tracked_look(uint32_t major, uint32_t minor, struct token *lineage, uint64_t
 	int bad = !v || uuid_parse(v, lineage);
 	bad = bad || !(v = value(text, "epoch", buf, sizeof(buf))) || num_u64(v, epoch);
 	bool begun = (v = value(text, "starting", buf, sizeof(buf))) && !strcmp(v, "0");
-	bool whole = (v = value(text, "lost", buf, sizeof(buf))) && !*v;
+	bool kept = (v = value(text, "lost", buf, sizeof(buf))) && !*v;
 	free(text);
 	if (bad)
 		return fault_set(f, BLX_RESYNC, "%s: damaged", path);
-	return begun && whole;
+	*whole = begun && kept;
+	return 1;
 }

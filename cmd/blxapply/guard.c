@@ -3,16 +3,11 @@
 // device that the stream comes from.
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "apply.h"
-#include "file.h"
-
-enum { RECORD_MAX = 64 * 1024 };
+#include "tracked.h"
 
 static int device_writable(const struct target *t, struct fault *f)
 {
@@ -45,20 +40,14 @@ int target_writable(const struct target *t, bool state, struct fault *f)
 // Numbers alone do not tell: the same disk of another machine often has the same ones. That this
 // machine's tracker has the lineage does: its record of the device is in a tmpfs, gone with the
 // boot.
-static bool tracked_here(const struct head *h)
+static int tracked_here(const struct head *h, struct fault *f)
 {
-	char path[64], want[UUID_TEXT + 16], lineage[UUID_TEXT];
-	char *text;
-	size_t n;
+	struct token lineage;
+	uint64_t epoch;
+	bool whole;
 
-	uuid_format(&h->lineage, lineage);
-	snprintf(path, sizeof(path), "/run/blx/%u:%u/state", h->major, h->minor);
-	snprintf(want, sizeof(want), "lineage: %s\n", lineage);
-	if (file_read(AT_FDCWD, path, RECORD_MAX, &text, &n))
-		return false;
-	bool yes = strstr(text, want);
-	free(text);
-	return yes;
+	int got = tracked_look(h->major, h->minor, &lineage, &epoch, &whole, f);
+	return got > 0 ? token_equal(&lineage, &h->lineage) : got;
 }
 
 static bool overlap(const struct blkdev *a, const struct blkdev *b)
@@ -70,11 +59,18 @@ static bool overlap(const struct blkdev *a, const struct blkdev *b)
 int target_not_source(const struct target *t, const struct head *h, struct fault *f)
 {
 	struct blkdev source;
-	struct fault ignored;
+	struct fault ignored, why;
 
 	if (!t->block || h->anonymous || (h->diskseq && h->diskseq != t->dev.diskseq) ||
 	    blkdev_identify_number(h->major, h->minor, &source, &ignored) ||
-	    !overlap(&source, &t->dev) || !tracked_here(h))
+	    !overlap(&source, &t->dev))
+		return 0;
+	int here = tracked_here(h, &why);
+	if (here < 0)
+		return fault_set(f, BLX_TARGET,
+				 "%s: cannot tell if it is the stream's own source: %s", t->path,
+				 why.text);
+	if (!here)
 		return 0;
 	return fault_set(f, BLX_TARGET,
 			 "%s: is the stream's own source (/dev/%s, tracked on this machine)",

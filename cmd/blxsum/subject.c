@@ -28,11 +28,12 @@ static void put_name(struct subject *s)
 static int look_at_tracking(struct subject *s, struct fault *f)
 {
 	struct sums_head *h = &s->head;
+	bool whole = false;
 	int yes = !s->source.is_device ? 0
 				       : tracked_look(s->source.dev.major, s->source.dev.minor,
-						      &h->since, &h->since_epoch, f);
+						      &h->since, &h->since_epoch, &whole, f);
 
-	h->has_since = yes > 0;
+	h->has_since = yes > 0 && whole;
 	return yes < 0 ? -1 : 0;
 }
 

@@ -81,8 +81,9 @@ static int begin(struct used *u, struct fault *f)
 	h->size = h->limit = u->dev.size;
 	h->time = time(NULL);
 	snprintf(h->name, sizeof(h->name), "%s", u->dev.name);
-	int got = tracked_look(u->dev.major, u->dev.minor, &h->since, &h->since_epoch, f);
-	h->has_since = got > 0;
+	bool whole = false;
+	int got = tracked_look(u->dev.major, u->dev.minor, &h->since, &h->since_epoch, &whole, f);
+	h->has_since = got > 0 && whole;
 	return got < 0 ? -1 : 0;
 }
 
