@@ -62,11 +62,12 @@ went() {
   [ "$n" -gt "$1" ]
 }
 
-@test "the comparison is killed at the source" {
+# compare_killed SIDE: the comparison's CLIENT or SERVER is killed at one system call after another.
+compare_killed() {
   local n=0 ok=no
   while [ $ok = no ]; do
     n=$((n + 1))
-    if CLIENT=$(killed write,io_uring_enter,read $((3 * n))) compare >found 2>/dev/null; then
+    if (printf -v "$1" %s "$(killed write,io_uring_enter,read $((3 * n)))" && compare >found 2>/dev/null); then
       ok=yes
     else
       run -4 blxtrack resync "$DEV" <found
@@ -78,20 +79,12 @@ went() {
   same
 }
 
+@test "the comparison is killed at the source" {
+  compare_killed CLIENT
+}
+
 @test "the comparison is killed at the replica" {
-  local n=0 ok=no
-  while [ $ok = no ]; do
-    n=$((n + 1))
-    if SERVER=$(killed write,io_uring_enter,read $((3 * n))) compare >found 2>/dev/null; then
-      ok=yes
-    else
-      run -4 blxtrack resync "$DEV" <found
-    fi
-    cmp replica.img before
-  done
-  went 5
-  resync
-  same
+  compare_killed SERVER
 }
 
 @test "the list is cut on its way into blxtrack resync" {
