@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Identity of block devices out of sysfs, and opening them by number.
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +186,67 @@ int blkdev_attr(const struct blkdev *d, const char *attr, char *buf, int n)
 	buf[0] = 0;
 	return -1;
 }
+
+// ---- a name that outlives reboots
+
+// A loop device goes by its file: the end of its path, its inode, and where in the file it begins.
+static bool loop_id(const struct blkdev *d, char *id)
+{
+	char file[PATH_MAX], offset[32];
+	struct stat st;
+
+	if (blkdev_attr(d, "loop/backing_file", file, sizeof(file)) || stat(file, &st) ||
+	    blkdev_attr(d, "loop/offset", offset, sizeof(offset)))
+		return false;
+	size_t n = strlen(file);
+	snprintf(id, BLKDEV_ID, "loop-%s-%llu-%s", file + (n > 120 ? n - 120 : 0),
+		 (unsigned long long)st.st_ino, offset);
+	return true;
+}
+
+static void serial_id(const struct blkdev *d, char *id)
+{
+	char model[64];
+
+	if (blkdev_attr(d, "device/model", model, sizeof(model)))
+		model[0] = 0;
+	snprintf(id, BLKDEV_ID, "serial-%s%s%s", model, model[0] ? "-" : "", d->serial);
+}
+
+static bool disk_id(const struct blkdev *d, char *id)
+{
+	static const char *const attr[] = {"dm/uuid", "md/uuid", "wwid", "device/wwid"};
+	char value[160];
+
+	for (size_t i = 0; i < sizeof(attr) / sizeof(*attr); i++)
+		if (!blkdev_attr(d, attr[i], value, sizeof(value)) && value[0]) {
+			snprintf(id, BLKDEV_ID, "%s-%s", strrchr(attr[i], '/') ? attr[i] : "nvme",
+				 value);
+			return true;
+		}
+	if (d->serial[0])
+		serial_id(d, id);
+	else if (!loop_id(d, id)) {
+		snprintf(id, BLKDEV_ID, "number-%u:%u", d->disk_major, d->disk_minor);
+		return false;
+	}
+	return true;
+}
+
+bool blkdev_id(const struct blkdev *d, char id[BLKDEV_ID])
+{
+	bool stable = disk_id(d, id);
+	size_t n = strlen(id);
+
+	if (d->partition)
+		snprintf(id + n, BLKDEV_ID - n, "-from-%llu", (unsigned long long)d->start);
+	for (char *c = id; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._:-", *c))
+			*c = '_';
+	return stable;
+}
+
+// ---- opening
 
 static bool is_node(const struct stat *st, dev_t dev)
 {

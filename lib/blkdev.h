@@ -31,6 +31,12 @@ int blkdev_identify_number(uint32_t major, uint32_t minor, struct blkdev *d, str
 // (errno) if there is none.
 int blkdev_attr(const struct blkdev *d, const char *attr, char *buf, int n);
 
+// A name of file-name letters for the device that outlives reboots and renumbering: by uuid, wwid,
+// serial number or, for a loop device, its file; with its start, for a partition. False: it has
+// none of these, and ID is its number.
+enum { BLKDEV_ID = 240 };
+bool blkdev_id(const struct blkdev *d, char id[BLKDEV_ID]);
+
 // Open the device by its number. O_CLOEXEC is added. No path is needed: a node is made in an
 // unlinked private place if /dev has none under its kernel name. FD, or -1 with the fault.
 int blkdev_open(const struct blkdev *d, int flags, struct fault *f);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Names, the state directory and its lock.
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -15,62 +14,6 @@
 #include "file.h"
 #include "target.h"
 
-enum { ID_MAX = 240 };
-
-// A loop device goes by its file: the end of its path, its inode, and where in the file it begins.
-static bool loop_id(const struct blkdev *d, char *id)
-{
-	char file[PATH_MAX], offset[32];
-	struct stat st;
-
-	if (blkdev_attr(d, "loop/backing_file", file, sizeof(file)) || stat(file, &st) ||
-	    blkdev_attr(d, "loop/offset", offset, sizeof(offset)))
-		return false;
-	size_t n = strlen(file);
-	snprintf(id, ID_MAX, "loop-%s-%llu-%s", file + (n > 120 ? n - 120 : 0),
-		 (unsigned long long)st.st_ino, offset);
-	return true;
-}
-
-static void serial_id(const struct blkdev *d, char *id)
-{
-	char model[64];
-
-	if (blkdev_attr(d, "device/model", model, sizeof(model)))
-		model[0] = 0;
-	snprintf(id, ID_MAX, "serial-%s%s%s", model, model[0] ? "-" : "", d->serial);
-}
-
-// A name for the disk that outlives reboots and renumbering, where it has one.
-static void disk_id(const struct blkdev *d, char *id)
-{
-	static const char *const attr[] = {"dm/uuid", "md/uuid", "wwid", "device/wwid"};
-	char value[160];
-
-	for (size_t i = 0; i < sizeof(attr) / sizeof(*attr); i++)
-		if (!blkdev_attr(d, attr[i], value, sizeof(value)) && value[0]) {
-			snprintf(id, ID_MAX, "%s-%s", strrchr(attr[i], '/') ? attr[i] : "nvme",
-				 value);
-			return;
-		}
-	if (d->serial[0])
-		serial_id(d, id);
-	else if (!loop_id(d, id))
-		snprintf(id, ID_MAX, "number-%u:%u-%llu", d->disk_major, d->disk_minor,
-			 (unsigned long long)d->diskseq);
-}
-
-static void stable_id(const struct blkdev *d, char *id)
-{
-	disk_id(d, id);
-	size_t n = strlen(id);
-	if (d->partition)
-		snprintf(id + n, ID_MAX - n, "-from-%llu", (unsigned long long)d->start);
-	for (char *c = id; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("._:-", *c))
-			*c = '_';
-}
-
 static int too_long(const char *name, struct fault *f)
 {
 	errno = ENAMETOOLONG;
@@ -80,12 +23,13 @@ static int too_long(const char *name, struct fault *f)
 static int find_device(struct target *t, struct fault *f)
 {
 	const char *root = getenv("BLX_STATE_DIR");
-	char id[ID_MAX];
+	char id[BLKDEV_ID + 24];
 
 	t->block = true;
 	if (blkdev_identify(t->path, &t->dev, f))
 		return -1;
-	stable_id(&t->dev, id);
+	if (!blkdev_id(&t->dev, id))
+		snprintf(id + strlen(id), 24, "-%llu", (unsigned long long)t->dev.diskseq);
 	int n = snprintf(t->parent, sizeof(t->parent), "%s", root && *root ? root : "/var/lib/blx");
 	if (n < 0 || n + sizeof(id) + 2 > sizeof(t->dir))
 		return too_long(t->path, f);
