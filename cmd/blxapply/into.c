@@ -139,7 +139,10 @@ static int recover_group(const struct group *g, const struct options *o, struct 
 		return got;
 	for (char *s = strtok_r(text + strlen(FIRST), " \n", &save); s && !bad;
 	     s = strtok_r(NULL, " \n", &save)) {
-		bad = holds(g, s) ? 0 : recover_one(o, g->dir, s, f);
+		if (!head_name_ok(s)) // it is of this directory
+			bad = fault_set(f, BLX_TARGET, "%s/" RECORD ": damaged", g->dir);
+		else
+			bad = holds(g, s) ? 0 : recover_one(o, g->dir, s, f);
 		strtok_r(NULL, " \n", &save); // its token
 	}
 	free(text);
@@ -397,7 +400,7 @@ static int take_streams(struct group *g, const struct options *o, struct stream_
 
 int into(const struct options *o, struct fault *f)
 {
-	struct group g;
+	struct group g = {.dirfd = -1};
 	struct stream_reader *in = stream_reader_new(STDIN_FILENO);
 	int bad = in ? open_group(&g, o, f) : fault_errno(f, "standard input");
 	struct job nobody;
@@ -406,6 +409,8 @@ int into(const struct options *o, struct fault *f)
 		job_init(&nobody, o);
 		say_failed(&nobody, (struct ack){0}, f);
 		stream_reader_free(in);
+		if (g.dirfd >= 0)
+			close(g.dirfd);
 		return -1;
 	}
 	stream_reader_watch(in, o->ack ? STDOUT_FILENO : -1, o->timeout_ms);
