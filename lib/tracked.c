@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "file.h"
 #include "num.h"
 #include "tracked.h"
@@ -41,7 +42,7 @@ int tracked_look(uint32_t major, uint32_t minor, struct token *lineage, uint64_t
 			       ? 0
 			       : fault_errno(f, "%s", path);
 	const char *v = value(text, "lineage", buf, sizeof(buf));
-	int bad = !v || uuid_parse(v, lineage);
+	int bad = check_text(text, n) || !v || uuid_parse(v, lineage);
 	bad = bad || !(v = value(text, "epoch", buf, sizeof(buf))) || num_u64(v, epoch);
 	bool begun = (v = value(text, "starting", buf, sizeof(buf))) && !strcmp(v, "0");
 	bool kept = (v = value(text, "lost", buf, sizeof(buf))) && !*v;

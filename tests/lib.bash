@@ -45,6 +45,12 @@ await() {
   done
 }
 
+# reseal FILE: give one of blxtrack's state files, changed by hand, the check of what it says now.
+reseal() {
+  sed -i '$d' "$1"
+  printf 'end %s\n' "$(xxhsum -H3 <"$1" | grep -oE '[0-9a-f]{16}')" >>"$1"
+}
+
 # The leak checker cannot work under ptrace.
 strace() {
   ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 command strace "$@"

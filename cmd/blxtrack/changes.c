@@ -218,6 +218,18 @@ static void blank(struct changes *ch)
 		ch->extra[i].fd = -1;
 }
 
+// Before anything of the list is printed.
+static int check_all(struct changes *ch, struct fault *f)
+{
+	for (size_t i = 0; i < ch->ndeltas; i++)
+		if (bitfile_check(&ch->deltas[i].bits, f))
+			return -1;
+	for (int i = 0; i < EXTRAS; i++)
+		if (ch->extra[i].fd >= 0 && bitfile_check(&ch->extra[i], f))
+			return -1;
+	return 0;
+}
+
 static int open_extra(struct changes *ch, const struct tracked *t, const struct consumer *c,
 		      struct fault *f)
 {
@@ -268,7 +280,7 @@ int changes_open(struct changes *ch, const struct tracked *t, const struct consu
 	set_bounds(ch, t, c);
 	if (delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f))
 		return -1;
-	if (!open_extra(ch, t, c, f) && !fill_chain(ch, c, f) &&
+	if (!open_extra(ch, t, c, f) && !check_all(ch, f) && !fill_chain(ch, c, f) &&
 	    (!max_bytes || !set_limit(ch, max_bytes, f)) && !head_check(&ch->head, f))
 		return 0;
 	changes_close(ch);
@@ -289,7 +301,8 @@ int changes_preview(struct changes *ch, const struct kernel *k, struct tracked *
 	ch->head.anonymous = true;
 	set_bounds(ch, &now, c);
 	ch->head.has_partial = ch->head.resync = false;
-	int bad = delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f) || open_extra(ch, t, c, f);
+	int bad = delta_all(t, c->epoch, &ch->deltas, &ch->ndeltas, f) || open_extra(ch, t, c, f) ||
+		  check_all(ch, f);
 	for (; !bad && ch->nlive < 2; ch->nlive++)
 		bad = kernel_bitmap_map(k, t->slot, (uint32_t)ch->nlive, &ch->live[ch->nlive], f);
 	if (bad)

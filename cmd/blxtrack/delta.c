@@ -15,7 +15,7 @@
 
 #define PREFIX "delta."
 #define TEMPORARY PREFIX "new"
-enum { STAMP = 40, STAMPS_MAX = 1 << 22 };
+enum { STAMP = 48, STAMPS_MAX = 1 << 22 };
 
 static void file_name(char *buf, size_t n, uint64_t epoch)
 {
@@ -38,7 +38,8 @@ static int finish(struct bitfile *b, const struct tracked *t, const struct stamp
 		put_le64(p, stamps[i].epoch);
 		put_le64(p + 8, stamps[i].size);
 		put_le64(p + 16, (uint64_t)stamps[i].time);
-		memcpy(p + 24, stamps[i].token.b, 16);
+		put_le64(p + 24, stamps[i].after);
+		memcpy(p + 32, stamps[i].token.b, 16);
 	}
 	int bad = bitfile_end(b, tail, (uint32_t)n, STAMP, f);
 	free(tail);
@@ -70,7 +71,8 @@ int delta_write(const struct tracked *t, uint64_t epoch, const struct bitmap *b,
 		if (chunk_marked(b, w))
 			bad = bitfile_put(&o, w, b->words + w, n, f);
 	}
-	*stamp = (struct stamp){.epoch = epoch, .size = t->dev.size, .time = time(NULL)};
+	*stamp = (struct stamp){
+		.epoch = epoch, .size = t->dev.size, .time = time(NULL), .after = t->newest};
 	uint64_t salt[] = {o.mix, epoch, o.set, kernel_dev(t->dev.major, t->dev.minor)};
 	if (!bad && token_make(&stamp->token, salt, sizeof(salt)))
 		bad = fault_errno(f, "%s: make a token", t->dev.name);
@@ -91,12 +93,14 @@ static int read_stamps(struct delta *d, const char *what, struct fault *f)
 
 	d->stamps = calloc(n, sizeof(*d->stamps));
 	int bad = !raw || !d->stamps ? fault_errno(f, "%s", what)
-				     : bitfile_records(&d->bits, raw, STAMP, what, f);
+				     : bitfile_records(&d->bits, raw, STAMP, f);
 	for (uint32_t i = 0; i < n && !bad; i++) {
 		const uint8_t *p = raw + i * STAMP;
-		d->stamps[i] = (struct stamp){
-			get_le64(p), get_le64(p + 8), (int64_t)get_le64(p + 16), {{0}}};
-		memcpy(d->stamps[i].token.b, p + 24, 16);
+		d->stamps[i] = (struct stamp){.epoch = get_le64(p),
+					      .size = get_le64(p + 8),
+					      .time = (int64_t)get_le64(p + 16),
+					      .after = get_le64(p + 24)};
+		memcpy(d->stamps[i].token.b, p + 32, 16);
 	}
 	free(raw);
 	d->nstamps = n;
@@ -165,8 +169,9 @@ static int list_numbers(const struct tracked *t, uint64_t **numbers, size_t *n, 
 	return bad;
 }
 
-int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,
-	      struct fault *f)
+// Those after epoch AFTER.
+static int open_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,
+		    struct fault *f)
 {
 	uint64_t *numbers;
 	size_t count;
@@ -191,6 +196,35 @@ int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_
 	*all = NULL;
 	*n = 0;
 	return -1;
+}
+
+// Each stamp names the one before it, the tracker's record the last: a file that somebody removed
+// leaves a gap. (Numbers alone do not tell: that of a flip that was killed belongs to no delta.)
+static bool complete(const struct tracked *t, uint64_t after, const struct delta *all, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (size_t s = 0; s < all[i].nstamps; s++) {
+			if (all[i].stamps[s].after > after)
+				return false;
+			if (all[i].stamps[s].epoch > after)
+				after = all[i].stamps[s].epoch;
+		}
+	}
+	return t->newest <= after;
+}
+
+int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,
+	      struct fault *f)
+{
+	if (open_all(t, after, all, n, f))
+		return -1;
+	if (complete(t, after, *all, *n))
+		return 0;
+	delta_all_free(*all, *n);
+	*all = NULL;
+	*n = 0;
+	return fault_set(f, BLX_RESYNC, "%s: a delta after epoch %" PRIu64 " is gone", t->dev.name,
+			 after);
 }
 
 void delta_all_free(struct delta *all, size_t n)
@@ -295,9 +329,15 @@ static int merge_two(const struct tracked *t, struct delta *a, struct delta *b, 
 int delta_merge(const struct tracked *t, size_t max, struct fault *f)
 {
 	struct delta *all;
+	uint64_t *numbers;
 	size_t n;
 
-	if (delta_all(t, 0, &all, &n, f))
+	if (list_numbers(t, &numbers, &n, f))
+		return -1;
+	free(numbers);
+	if (n <= max) // most often; and what nobody reads need not be whole
+		return 0;
+	if (open_all(t, 0, &all, &n, f))
 		return -1;
 	// pairs from the oldest on, so that what is merged again and again is not one ever larger
 	// file

@@ -2,7 +2,8 @@
 // Deltas: one immutable file per flip and device with the blocks that changed since the flip
 // before. A sparse bitmap; neighbours may be merged, then the file counts as its last number and
 // keeps every token.
-// The stamps, the file's records: epoch u64, size u64, time i64, token 16 bytes; oldest first.
+// The stamps, the file's records: epoch u64, size u64, time i64, after u64, token 16 bytes; oldest
+// first.
 #ifndef BLX_DELTA_H
 #define BLX_DELTA_H
 
@@ -12,8 +13,9 @@
 
 struct stamp {
 	uint64_t epoch;
-	uint64_t size; // of the device, bytes, when it was cut
-	int64_t time;  // when it was cut, seconds since 1970
+	uint64_t size;  // of the device, bytes, when it was cut
+	int64_t time;   // when it was cut, seconds since 1970
+	uint64_t after; // epoch of the delta before; 0: none
 	struct token token;
 };
 
@@ -29,7 +31,8 @@ struct delta {
 int delta_write(const struct tracked *t, uint64_t epoch, const struct bitmap *b,
 		struct stamp *stamp, struct fault *f);
 
-// All deltas of a device after epoch AFTER, ascending, opened; malloc'ed.
+// All deltas of a device after epoch AFTER, ascending, opened; malloc'ed. BLX_RESYNC if one of them
+// is damaged, or gone.
 int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_t *n,
 	      struct fault *f);
 void delta_all_free(struct delta *all, size_t n);

@@ -40,8 +40,10 @@ static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, b
 		// used twice
 		t->epoch++;
 		bad = tracked_save(t, f) || delta_write(t, t->epoch, &b, stamp, f);
-		if (!bad)
+		if (!bad) {
+			t->newest = t->epoch;
 			zero(&b);
+		}
 	}
 	kernel_bitmap_unmap(&b);
 	return bad ? -1 : 0;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "file.h"
 #include "kv.h"
 #include "num.h"
@@ -11,13 +12,12 @@ enum { KV_MAX = 1 << 20 };
 
 int kv_load(struct kv *kv, int dirfd, const char *name, struct fault *f)
 {
-	static const char tail[] = "\nend\n";
-
 	memset(kv, 0, sizeof(*kv));
 	kv->name = name;
 	if (file_read(dirfd, name, KV_MAX, &kv->text, &kv->n))
-		return fault_errno(f, "tracking state %s: read", name);
-	if (kv->n < sizeof(tail) - 1 || strcmp(kv->text + kv->n - (sizeof(tail) - 1), tail)) {
+		return errno == ENOENT ? fault_set(f, BLX_RESYNC, "tracking state %s: gone", name)
+				       : fault_errno(f, "tracking state %s: read", name);
+	if (check_text(kv->text, kv->n)) {
 		kv_free(kv);
 		return fault_set(f, BLX_RESYNC, "tracking state %s: damaged", name);
 	}
@@ -111,7 +111,11 @@ int kv_begin(struct kv_out *o, struct fault *f)
 
 int kv_end(struct kv_out *o, int dirfd, const char *name, struct fault *f)
 {
-	fputs("end\n", o->to);
+	char line[CHECK_LINE + 1];
+
+	fflush(o->to);
+	check_line(o->text, o->n, line);
+	fputs(line, o->to);
 	int bad = ferror(o->to) | fclose(o->to);
 
 	if (bad || file_replace(dirfd, name, o->text, o->n))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// blxtrack's own state files: `key: value` lines, then `end`. They live in a tmpfs and die with the
-// kernel they describe; a file that is cut or lacks a key is a fault, never a default.
+// blxtrack's own state files: `key: value` lines, then `end` and a check of them (check.h). They
+// live in a tmpfs and die with the kernel they describe; a file that is damaged, or lacks a key, is
+// a fault, never a default.
 #ifndef BLX_KV_H
 #define BLX_KV_H
 
@@ -19,7 +20,7 @@ struct kv {
 	char key[32];     // that key
 };
 
-// 0; -1 with the fault (BLX_SYSTEM; BLX_RESYNC when the file is damaged).
+// 0; -1 with the fault (BLX_SYSTEM; BLX_RESYNC when the file is damaged or gone).
 int kv_load(struct kv *kv, int dirfd, const char *name, struct fault *f);
 void kv_free(struct kv *kv);
 // The value, or "" and kv->missing.

@@ -183,7 +183,8 @@ int tracked_save(const struct tracked *t, struct fault *f)
 		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\ndisk-swaps: %" PRIu64 "\n",
 		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed,
 		t->known.disk_crowded, t->known.disk_swaps);
-	fprintf(o.to, "epoch: %" PRIu64 "\nproof: %d\n", t->epoch, (int)t->proof);
+	fprintf(o.to, "epoch: %" PRIu64 "\nnewest: %" PRIu64 "\nproof: %d\n", t->epoch, t->newest,
+		(int)t->proof);
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
 	write_balance(o.to, "written", &t->written);
 	write_balance(o.to, "discarded", &t->discarded);
@@ -240,6 +241,7 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->starting = kv_u64(&kv, "starting");
 	t->started = kv_i64(&kv, "started");
 	t->epoch = kv_u64(&kv, "epoch");
+	t->newest = kv_u64(&kv, "newest");
 	t->known.beyond = kv_u64(&kv, "beyond");
 	t->known.unplaced = kv_u64(&kv, "unplaced");
 	t->known.disk_unplaced = kv_u64(&kv, "disk-unplaced");

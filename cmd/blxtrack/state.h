@@ -59,8 +59,9 @@ struct tracked {
 	bool ignore_passthrough;
 	bool starting; // start did not finish
 	int64_t started;
-	char lost[200]; // why the history is not whole; "" while it is
-	uint64_t epoch; // number last given to a delta
+	char lost[200];  // why the history is not whole; "" while it is
+	uint64_t epoch;  // number last given to a delta
+	uint64_t newest; // of the last delta that was written; 0: none
 	struct troubles
 		known; // what the kernel side had counted when tracking began, or growth explains
 	struct balance written, discarded; // of completions
