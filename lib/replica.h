@@ -96,7 +96,7 @@ struct replica {
 // The text form, malloc'ed, *n bytes; NULL with errno. Its last line holds a check, so that a cut
 // or mixed file is seen.
 char *replica_format(const struct replica *r, size_t *n);
-// -1: damaged (BLX_TARGET).
+// N bytes of TEXT, and a NUL behind them. -1: damaged (BLX_TARGET).
 int replica_parse(const char *text, size_t n, struct replica *r, struct fault *f);
 
 // From the directory: 1; 0: there is none; -1: damaged (BLX_TARGET) or not readable (BLX_SYSTEM).

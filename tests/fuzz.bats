@@ -34,3 +34,11 @@ kept() {
 @test "tree comparisons that were kept" {
   kept tree
 }
+
+@test "applied streams that were kept" {
+  kept apply
+}
+
+@test "records that were kept" {
+  kept records
+}

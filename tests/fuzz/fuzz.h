@@ -5,16 +5,19 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static inline void fuzz_check(int good)
+#define fuzz_check(good) ((good) ? (void)0 : fuzz_fail(__FILE__, __LINE__, #good))
+
+static inline void fuzz_fail(const char *file, int line, const char *what)
 {
-	if (!good)
-		abort();
+	dprintf(STDERR_FILENO, "%s:%d: not so: %s\n", file, line, what);
+	abort();
 }
 
 static inline void fuzz_rewind(int fd)

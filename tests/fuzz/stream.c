@@ -5,120 +5,39 @@
 // the rules behind the checks are reached too.
 #include <string.h>
 
-#include "bytes.h"
-#include "frame.h"
-#include "fuzz.h"
+#include "forge.h"
 
 enum {
-	ROOM = 1 << 19,
 	SCRIPT_MAX = 1 << 16,
 	FRAME_RAW_PACK = 15, // in a script: a PACK of this very payload
 };
 
-struct forge {
-	uint8_t out[ROOM];
-	size_t n;
-	struct frame_digest *epoch, *total;
-	struct stream_counts counts, sum;
-};
-
-static uint64_t put_frame(struct forge *g, struct frame_header h, const void *payload)
-{
-	uint8_t *to = g->out + g->n;
-
-	if (g->n + FRAME_HEADER + h.payload_len > ROOM)
-		return 0;
-	if (h.payload_len)
-		memmove(to + FRAME_HEADER, payload, h.payload_len);
-	frame_put(to, &h);
-	h.check = frame_check(to, to + FRAME_HEADER, h.payload_len);
-	frame_put(to, &h);
-	g->n += FRAME_HEADER + h.payload_len;
-	return h.check;
-}
-
-static void put_counts(struct forge *g, struct frame_header h)
-{
-	bool commit = h.type == FRAME_COMMIT;
-	struct stream_counts *c = commit ? &g->counts : &g->sum;
-	uint8_t payload[FRAME_COUNTS];
-
-	c->digest = frame_digest_value(commit ? g->epoch : g->total);
-	frame_put_counts(payload, c);
-	h.payload_len = FRAME_COUNTS;
-	h.offset = 0;
-	uint64_t check = put_frame(g, h, payload);
-	if (!commit)
-		return;
-	frame_digest_add(g->total, check);
-	g->sum.frames += c->frames;
-	g->sum.data += c->data;
-	g->sum.zero += c->zero;
-}
-
-static void put_extent(struct forge *g, struct frame_header h, const void *payload)
-{
-	if (h.type == FRAME_DATA)
-		h.length = h.payload_len;
-	frame_digest_add(g->epoch, put_frame(g, h, payload));
-	g->counts.frames++;
-	g->counts.data += h.type == FRAME_DATA ? h.length : 0;
-	g->counts.zero += h.type == FRAME_ZERO ? h.length : 0;
-}
-
 static void script(struct forge *g, const uint8_t *in, size_t n, bool inside);
 
-// The headers of the N bytes of frames at FROM, then their payloads.
-static void gather(uint8_t *to, const uint8_t *from, size_t n)
-{
-	for (int payloads = 0; payloads < 2; payloads++)
-		for (size_t at = 0; at < n;) {
-			size_t len = get_le32(from + at + 4);
-			memcpy(to, from + at + (payloads ? FRAME_HEADER : 0),
-			       payloads ? len : FRAME_HEADER);
-			to += payloads ? len : FRAME_HEADER;
-			at += FRAME_HEADER + len;
-		}
-}
-
-// A PACK of a frame of zstd with one raw block: the frames that the payload, a script too, makes.
+// A PACK of the frames that the payload, a script too, makes.
 static void put_pack(struct forge *g, struct frame_header h, const uint8_t *payload)
 {
-	static const uint8_t zstd_start[] = {0x28, 0xb5, 0x2f, 0xfd,
-					     0xa0}; // one segment, size in 4 bytes
-	static uint8_t content[ROOM];
 	size_t from = g->n;
 
 	script(g, payload, h.payload_len, true);
-	size_t n = g->n - from;
-	if (n < FRAME_HEADER || n > 128 * 1024 || from + FRAME_HEADER + 12 + n > ROOM)
-		return;
-	memcpy(content, zstd_start, sizeof(zstd_start));
-	put_le32(content + 5, (uint32_t)n);
-	put_le32(content + 9, (uint32_t)n << 3 | 1);
-	gather(content + 12, g->out + from, n);
-	h.offset = get_le64(content + 12 + 8);
-	h.length = n;
-	h.payload_len = (uint32_t)n + 12;
-	g->n = from;
-	put_frame(g, h, content);
+	forge_pack(g, h, from);
 }
 
 static void put_any(struct forge *g, struct frame_header h, const uint8_t *payload, bool inside)
 {
 	if (h.type == FRAME_HEAD && !inside) {
-		g->counts = (struct stream_counts){0};
-		frame_digest_reset(g->epoch);
-		frame_digest_add(g->epoch, put_frame(g, h, payload));
+		forge_head(g, h, payload);
 	} else if ((h.type == FRAME_COMMIT || h.type == FRAME_END) && !inside) {
-		put_counts(g, h);
+		forge_counts(g, h);
 	} else if (h.type == FRAME_DATA || h.type == FRAME_ZERO || h.type == FRAME_BAD) {
-		put_extent(g, h, payload);
+		if (h.type == FRAME_DATA)
+			h.length = h.payload_len;
+		forge_extent(g, h, payload);
 	} else if (h.type == FRAME_PACK && !inside) {
 		put_pack(g, h, payload);
 	} else {
 		h.type = h.type == FRAME_RAW_PACK ? FRAME_PACK : h.type;
-		put_frame(g, h, payload);
+		forge_frame(g, h, payload);
 	}
 }
 
@@ -145,18 +64,8 @@ static void script(struct forge *g, const uint8_t *in, size_t n, bool inside)
 
 static const struct forge *forge(const uint8_t *in, size_t n)
 {
-	static struct forge *g;
+	struct forge *g = forge_get();
 
-	if (!g) {
-		g = calloc(1, sizeof(*g));
-		g->epoch = frame_digest_new();
-		g->total = frame_digest_new();
-	}
-	frame_digest_reset(g->epoch);
-	frame_digest_reset(g->total);
-	g->counts = g->sum = (struct stream_counts){0};
-	memcpy(g->out, STREAM_MAGIC, 8);
-	g->n = 8;
 	script(g, in, n < SCRIPT_MAX ? n : SCRIPT_MAX, false);
 	return g;
 }
