@@ -60,7 +60,7 @@ void used_free(struct used *u, uint64_t offset, uint64_t length)
 {
 	uint64_t end = offset + length;
 
-	if (end < offset || end > u->dev.size)
+	if (end > u->dev.size)
 		end = u->dev.size;
 	if (offset < u->at)
 		offset = u->at;

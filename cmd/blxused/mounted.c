@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fsmap.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -73,13 +74,19 @@ int mounted_free(struct used *u, int fd, const char *name, struct fault *f)
 
 // ---- where a device is mounted
 
+static bool is_octal(const char *s)
+{
+	return s[0] >= '0' && s[0] <= '3' && s[1] >= '0' && s[1] <= '7' && s[2] >= '0' &&
+	       s[2] <= '7';
+}
+
 // Blanks and the like are \ooo in /proc.
 static void unescape(char *s)
 {
 	char *to = s;
 
 	for (; *s; to++)
-		if (*s == '\\' && s[1] && s[2] && s[3]) {
+		if (*s == '\\' && is_octal(s + 1)) {
 			*to = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 4;
 		} else {

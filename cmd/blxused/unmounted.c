@@ -26,6 +26,17 @@ static bool number(const char *line, const char *key, uint64_t *v)
 	return end != line;
 }
 
+// N blocks from FROM on. What no disk can have counts as used.
+static void free_blocks(struct used *u, uint64_t from, uint64_t n, uint64_t block)
+{
+	uint64_t offset, length, end;
+
+	if (!__builtin_mul_overflow(from, block, &offset) &&
+	    !__builtin_mul_overflow(n, block, &length) &&
+	    !__builtin_add_overflow(offset, length, &end))
+		used_free(u, offset, length);
+}
+
 static int failed(const char *name, const char *tool, int status, struct fault *f)
 {
 	return fault_set(f, BLX_TARGET, "%s: %s failed with status %d; it tells why", name, tool,
@@ -60,7 +71,7 @@ static void ext_ranges(struct used *u, const struct ext *e, const char *p)
 		if (to >= e->count)
 			to = e->count - 1;
 		if (from <= to)
-			used_free(u, from * e->block, (to + 1 - from) * e->block);
+			free_blocks(u, from, to + 1 - from, e->block);
 		p = end + strspn(end, ", ");
 	}
 }
@@ -123,11 +134,13 @@ static int xfs_clean(const char *path, const char *name, struct fault *f)
 static void xfs_line(struct used *u, const char *line, uint64_t block, uint64_t ag_blocks)
 {
 	unsigned long long ag, at, n;
+	uint64_t from;
 	char more;
 
 	if (block && ag_blocks && sscanf(line, "%llu %llu %llu %c", &ag, &at, &n, &more) == 3 &&
-	    n > 1)
-		used_free(u, (ag * ag_blocks + at) * block, n * block);
+	    n > 1 && !__builtin_mul_overflow(ag, ag_blocks, &from) &&
+	    !__builtin_add_overflow(from, at, &from))
+		free_blocks(u, from, n, block);
 }
 
 static int xfs_free(struct used *u, const char *path, const char *name, struct fault *f)
