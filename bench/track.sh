@@ -96,7 +96,7 @@ one() {
 # programs: ns that the attached programs have run so far, all together.
 programs() {
   local link
-  for link in /sys/fs/bpf/blx/link-*; do
+  for link in /sys/fs/bpf/blx/4/link-*; do
     bpftool -j prog show id "$(bpftool -j link show pinned "$link" | grep -o '"prog_id":[0-9]*' | cut -d: -f2)"
   done | grep -o '"run_time_ns":[0-9]*' | awk -F: '{ n += $2 } END { printf "%.0f", n }'
 }

@@ -3,10 +3,18 @@
 #ifndef BLX_TRACK_H
 #define BLX_TRACK_H
 
+/*
+ * Older layouts are taken over by `blxtrack upgrade`, which proves and harvests them: struct slot,
+ * the order of the programs up to the older layout's last, and the maps `sums`, `runs`, `devices`
+ * and `slots` must still mean the same, or kernel.c must know both. What no layout may change, as
+ * the changes are lost without it: the map `bitmaps`, BITMAP_INDEX, what a word and its summary
+ * are, and that the state of a device (state.c) has the number of its slot.
+ */
 enum {
-	TRACK_LAYOUT = 3, /* version of all below; a running kernel side of another version is left
-			     alone */
-	INSTANCES = 3,    /* task, softirq and hardirq events nest; one instance is always free */
+	TRACK_LAYOUT = 4,  /* version of all below; a running kernel side of another version is left
+			      alone */
+	OLDEST_LAYOUT = 3, /* that can be taken over */
+	INSTANCES = 3,     /* task, softirq and hardirq events nest; one instance is always free */
 	SUBMIT = INSTANCES, /* place among the sums of what is marked at submission */
 	SUMS,
 	SLOTS = 1024,
@@ -20,7 +28,9 @@ enum way {
 	WAY_HEAD,    /* NVMe multipath heads: the same, of the hidden disks that are their paths */
 	WAY_BIO,     /* dm, md, zram, brd, bcache: block_bio_queue and _remap, _complete */
 	WAYS,
-	SIDE_TABLES = WAYS, /* no way: counts changes of dm tables, on kernels that permit it */
+	/* no ways, and both optional: changes of dm tables, images of the machine */
+	SIDE_TABLES = WAYS,
+	SIDE_HIBERNATE,
 	SIDES
 };
 
@@ -34,6 +44,8 @@ enum program {
 	REMAP_0 = QUEUE_0 + INSTANCES,
 	BIO_COMPLETE = REMAP_0 + INSTANCES,
 	SWAP_TABLE,
+	LAYOUT_3_PROGRAMS, /* layout 3 ended here */
+	HIBERNATE = LAYOUT_3_PROGRAMS,
 	PROGRAMS
 };
 

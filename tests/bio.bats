@@ -42,7 +42,7 @@ listed() {
 flights() {
   python3 - "$@" <<'P'
 import ctypes, os, struct, sys
-libc, N, BPF, path = ctypes.CDLL(None, use_errno=True), 1 << 17, 321, b'/sys/fs/bpf/blx/map-bios'
+libc, N, BPF, path = ctypes.CDLL(None, use_errno=True), 1 << 17, 321, b'/sys/fs/bpf/blx/4/map-bios'
 def bpf(cmd, fmt, *words):
     attr = ctypes.create_string_buffer(struct.pack(fmt, *words), 128)
     r = libc.syscall(BPF, cmd, attr, 128)
@@ -157,7 +157,7 @@ slot() {
   loop_new 8M
   blxtrack start "$DEV" 2>/dev/null
   LOOP=$DEV DEV=/dev/zram$ID
-  rm /sys/fs/bpf/blx/link-remap_2
+  rm /sys/fs/bpf/blx/4/link-remap_2
   run -6 blxtrack drain -c t "$DEV"
   has "a tracking program was detached"
   run -0 blxtrack drain "$LOOP"

@@ -601,7 +601,7 @@ P
 
 @test "a detached program is exit 6, and start begins again" {
   tracked_loop 8M
-  rm /sys/fs/bpf/blx/link-complete_1
+  rm /sys/fs/bpf/blx/4/link-complete_1
   run -6 blxtrack drain -c t "$DEV"
   has "a tracking program was detached"
   run -0 blxtrack start "$DEV"
@@ -623,7 +623,7 @@ forget() {
   slot=$(sed -n 's/^slot: //p' "/run/blx/$(cat "/sys/block/${DEV##*/}/dev")/state")
   for program; do
     # shellcheck disable=SC2046
-    bpftool map update pinned /sys/fs/bpf/blx/map-sums key $(value_le 4 $((program * 1024 + slot))) value $(value_le 16 0)
+    bpftool map update pinned /sys/fs/bpf/blx/4/map-sums key $(value_le 4 $((program * 1024 + slot))) value $(value_le 16 0)
   done
 }
 
@@ -651,13 +651,13 @@ forget() {
   tracked_loop 8M
   slot=$(sed -n 's/^slot: //p' "/run/blx/$(cat "/sys/block/${DEV##*/}/dev")/state")
   # shellcheck disable=SC2046
-  bpftool map update pinned /sys/fs/bpf/blx/map-flights key $(value_le 4 77) \
+  bpftool map update pinned /sys/fs/bpf/blx/4/map-flights key $(value_le 4 77) \
     value $(value_le 8 1) $(value_le 8 2056) $(value_le 4 16) $(value_le 4 "$slot")
   blxtrack drain -c t "$DEV" >"$LIST"
   [ -z "$(listed)" ]
   ack done | blxtrack commit -c t "$DEV"
   # shellcheck disable=SC2046
-  bpftool map update pinned /sys/fs/bpf/blx/map-flights key $(value_le 4 77) value $(value_le 24 0)
+  bpftool map update pinned /sys/fs/bpf/blx/4/map-flights key $(value_le 4 77) value $(value_le 24 0)
   blxtrack drain -c t "$DEV" >"$LIST"
   [ "$(listed)" = "1052672 8192" ]
   ack done | blxtrack commit -c t "$DEV"
@@ -670,7 +670,7 @@ forget() {
   "$RECORD" write "$DEV" "$LOG" 200 4
   run -0 python3 - <<'P'
 import json, subprocess
-entries = json.loads(subprocess.check_output('bpftool -j map dump pinned /sys/fs/bpf/blx/map-flights', shell=True))
+entries = json.loads(subprocess.check_output('bpftool -j map dump pinned /sys/fs/bpf/blx/4/map-flights', shell=True))
 print(sum(any(int(b, 16) for b in e['value'][:8]) for e in entries))
 P
   [ "$output" = 0 ]

@@ -112,7 +112,7 @@ on_its_own() {
 }
 
 @test "6: writes may have gone unseen" {
-  rm /sys/fs/bpf/blx/link-*
+  rm /sys/fs/bpf/blx/4/link-*
   stops 6 'tracking is incomplete'
   cook begin-again
   stops 6 'the history that consumer'

@@ -90,7 +90,7 @@ ack() {
   blxtrack drain "$DEV" >list
   ack 'done' | blxtrack commit "$DEV"
   # Somebody's hands: the programs are gone, and so is the history.
-  rm /sys/fs/bpf/blx/link-*
+  rm /sys/fs/bpf/blx/4/link-*
   run -6 blxtrack drain "$DEV"
   differing '0 4096' >early
   run -6 blxtrack resync "$DEV" <early

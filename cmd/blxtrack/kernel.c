@@ -18,6 +18,7 @@
 
 #include "bpf/bio.skel.h"
 #include "bpf/head.skel.h"
+#include "bpf/hibernate.skel.h"
 #include "bpf/request.skel.h"
 #include "bpf/tables.skel.h"
 #include "btf.h"
@@ -27,10 +28,10 @@
 enum { BPF_FS_MAGIC = 0xcafe4a11 };
 
 static const char *const program_names[PROGRAMS] = {
-	"complete_0",      "complete_1",      "complete_2",      "issue",
-	"head_complete_0", "head_complete_1", "head_complete_2", "head_issue",
-	"queue_0",         "queue_1",         "queue_2",         "remap_0",
-	"remap_1",         "remap_2",         "bio_complete",    "swap_table",
+	"complete_0",      "complete_1",      "complete_2", "issue",   "head_complete_0",
+	"head_complete_1", "head_complete_2", "head_issue", "queue_0", "queue_1",
+	"queue_2",         "remap_0",         "remap_1",    "remap_2", "bio_complete",
+	"swap_table",      "hibernate",
 };
 
 // The object of each side, and its programs.
@@ -41,17 +42,31 @@ static const struct {
 	[WAY_REQUEST] = {request_bpf__elf_bytes, COMPLETE_0, HEAD_COMPLETE_0},
 	[WAY_HEAD] = {head_bpf__elf_bytes, HEAD_COMPLETE_0, QUEUE_0},
 	[WAY_BIO] = {bio_bpf__elf_bytes, QUEUE_0, SWAP_TABLE},
-	[SIDE_TABLES] = {tables_bpf__elf_bytes, SWAP_TABLE, PROGRAMS},
+	[SIDE_TABLES] = {tables_bpf__elf_bytes, SWAP_TABLE, HIBERNATE},
+	[SIDE_HIBERNATE] = {hibernate_bpf__elf_bytes, HIBERNATE, PROGRAMS},
 };
 
-static void pin_path(char *path, size_t n, const char *kind, const char *name)
+// Where a layout's pins are. (That later ones are below those of layout 3 keeps its programs, which
+// look no further than into the directory, from taking it for theirs, or from removing it.)
+static void pins_path(char *path, size_t n, int layout)
 {
-	snprintf(path, n, KERNEL_PINS "/%s-%s", kind, name);
+	if (layout == OLDEST_LAYOUT)
+		snprintf(path, n, KERNEL_PINS);
+	else
+		snprintf(path, n, KERNEL_PINS "/%d", layout);
 }
 
-static void link_path(char *path, size_t n, enum program p)
+static void pin_path(char *path, size_t n, int layout, const char *kind, const char *name)
 {
-	pin_path(path, n, "link", program_names[p]);
+	char pins[64];
+
+	pins_path(pins, sizeof(pins), layout);
+	snprintf(path, n, "%s/%s-%s", pins, kind, name);
+}
+
+static void link_path(char *path, size_t n, int layout, enum program p)
+{
+	pin_path(path, n, layout, "link", program_names[p]);
 }
 
 // ---- loading
@@ -151,7 +166,28 @@ static int load_fault(int err, struct fault *f)
 	return fault_errno(f, "load tracking programs (%s)", libbpf_said);
 }
 
-static void remove_pins(void)
+// The files in a directory, and itself if nothing else is there. Links first: what is detached
+// marks nothing in a map that is gone.
+static void remove_pins(const char *dir)
+{
+	static const char *const order[] = {"link-", ""};
+	struct dirent *e;
+	char path[64 + sizeof(e->d_name)];
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		DIR *d = opendir(dir);
+		while (d && (e = readdir(d))) {
+			snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+			if (!strncmp(e->d_name, order[i], strlen(order[i])))
+				unlink(path);
+		}
+		if (d)
+			closedir(d);
+	}
+	rmdir(dir);
+}
+
+static void remove_all_pins(void)
 {
 	DIR *d = opendir(KERNEL_PINS);
 	struct dirent *e;
@@ -159,11 +195,12 @@ static void remove_pins(void)
 
 	while (d && (e = readdir(d))) {
 		snprintf(path, sizeof(path), KERNEL_PINS "/%s", e->d_name);
-		unlink(path);
+		if (e->d_type == DT_DIR && e->d_name[0] != '.')
+			remove_pins(path);
 	}
 	if (d)
 		closedir(d);
-	rmdir(KERNEL_PINS);
+	remove_pins(KERNEL_PINS);
 }
 
 static void remove_links(enum way way)
@@ -171,7 +208,7 @@ static void remove_links(enum way way)
 	char path[128];
 
 	for (enum program p = sides[way].first; p < sides[way].end; p++) {
-		link_path(path, sizeof(path), p);
+		link_path(path, sizeof(path), TRACK_LAYOUT, p);
 		unlink(path);
 	}
 }
@@ -186,7 +223,7 @@ static int attach_and_pin(struct bpf_object *o, enum way way, struct fault *f)
 		if (!link)
 			return fault_errno(f, "attach %s to the block layer's tracepoints",
 					   program_names[p]);
-		link_path(path, sizeof(path), p);
+		link_path(path, sizeof(path), TRACK_LAYOUT, p);
 		int bad = bpf_link__pin(link, path);
 		if (bad)
 			fault_errno(f, "%s: pin", path);
@@ -205,7 +242,7 @@ static int share_maps(struct bpf_object *o, struct fault *f)
 
 	bpf_object__for_each_map(map, o)
 	{
-		pin_path(path, sizeof(path), "map", bpf_map__name(map));
+		pin_path(path, sizeof(path), TRACK_LAYOUT, "map", bpf_map__name(map));
 		if (!bpf_map__is_internal(map) && bpf_map__set_pin_path(map, path))
 			return fault_errno(f, "%s: pin", path);
 	}
@@ -277,6 +314,7 @@ static int check_kernel(struct fault *f)
 int kernel_load(enum way way, struct fault *f)
 {
 	struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	char pins[64];
 
 	if (mount_bpf_fs(f))
 		return -1;
@@ -286,21 +324,31 @@ int kernel_load(enum way way, struct fault *f)
 	libbpf_set_print(keep_words);
 	if (check_kernel(f))
 		return -1;
-	bool first = !mkdir(KERNEL_PINS, 0700);
-	if (!first && errno != EEXIST)
+	if (mkdir(KERNEL_PINS, 0700) && errno != EEXIST)
 		return fault_errno(f, "%s: create", KERNEL_PINS);
+	pins_path(pins, sizeof(pins), TRACK_LAYOUT);
+	bool first = !mkdir(pins, 0700);
+	if (!first && errno != EEXIST)
+		return fault_errno(f, "%s: create", pins);
 	int bad = load_object(way, f);
-	if (bad && first)
-		remove_pins();
+	if (bad && first) {
+		remove_pins(pins);
+		rmdir(KERNEL_PINS);
+	}
 	return bad;
+}
+
+bool kernel_layout_has(int layout, enum way way)
+{
+	char path[128];
+
+	link_path(path, sizeof(path), layout, sides[way].first);
+	return !access(path, F_OK);
 }
 
 bool kernel_has(enum way way)
 {
-	char path[128];
-
-	link_path(path, sizeof(path), sides[way].first);
-	return !access(path, F_OK);
+	return kernel_layout_has(TRACK_LAYOUT, way);
 }
 
 void kernel_unload_way(enum way way)
@@ -319,20 +367,20 @@ bool kernel_present(void)
 	return !access(KERNEL_PINS, F_OK);
 }
 
-static int get_pin(const char *kind, const char *name, struct fault *f)
+static int get_pin(int layout, const char *kind, const char *name, struct fault *f)
 {
 	char path[128];
 
-	pin_path(path, sizeof(path), kind, name);
+	pin_path(path, sizeof(path), layout, kind, name);
 	int fd = bpf_obj_get(path);
 	if (fd < 0)
 		fault_errno(f, "%s", path);
 	return fd;
 }
 
-static void *map_array(const char *name, size_t size, struct fault *f)
+static void *map_array(int layout, const char *name, size_t size, struct fault *f)
 {
-	int fd = get_pin("map", name, f);
+	int fd = get_pin(layout, "map", name, f);
 	if (fd < 0)
 		return NULL;
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -344,30 +392,46 @@ static void *map_array(const char *name, size_t size, struct fault *f)
 
 static int open_tables(struct kernel *k, struct fault *f)
 {
-	if ((kernel_has(WAY_REQUEST) || kernel_has(WAY_HEAD)) &&
-	    !(k->flights.entry = map_array("flights", FLIGHTS * sizeof(struct flight), f)))
+	int v = k->layout;
+
+	if ((kernel_layout_has(v, WAY_REQUEST) || kernel_layout_has(v, WAY_HEAD)) &&
+	    !(k->flights.entry = map_array(v, "flights", FLIGHTS * sizeof(struct flight), f)))
 		return -1;
-	if (kernel_has(WAY_BIO) &&
-	    !(k->bios.entry = map_array("bios", BIOS * sizeof(struct flight), f)))
+	if (kernel_layout_has(v, WAY_BIO) &&
+	    !(k->bios.entry = map_array(v, "bios", BIOS * sizeof(struct flight), f)))
+		return -1;
+	if (kernel_layout_has(v, SIDE_HIBERNATE) &&
+	    !(k->images = map_array(v, "images", sizeof(*k->images), f)))
 		return -1;
 	k->flights.n = k->flights.entry ? FLIGHTS : 0;
 	k->bios.n = k->bios.entry ? BIOS : 0;
 	return 0;
 }
 
-int kernel_open(struct kernel *k, struct fault *f)
+int kernel_open_layout(struct kernel *k, int v, struct fault *f)
 {
-	*k = (struct kernel){-1, -1, -1, -1, libbpf_num_possible_cpus(), NULL, NULL, {0}, {0}};
-	if ((k->devices = get_pin("map", "devices", f)) < 0 ||
-	    (k->bitmaps = get_pin("map", "bitmaps", f)) < 0 ||
-	    (k->sums = get_pin("map", "sums", f)) < 0 ||
-	    (k->runs = get_pin("map", "runs", f)) < 0 ||
-	    !(k->parity = map_array("parity", sizeof(uint64_t), f)) ||
-	    !(k->slots = map_array("slots", SLOTS * sizeof(struct slot), f)) || open_tables(k, f)) {
+	*k = (struct kernel){.layout = v,
+			     .devices = -1,
+			     .bitmaps = -1,
+			     .sums = -1,
+			     .runs = -1,
+			     .ncpus = libbpf_num_possible_cpus()};
+	if ((k->devices = get_pin(v, "map", "devices", f)) < 0 ||
+	    (k->bitmaps = get_pin(v, "map", "bitmaps", f)) < 0 ||
+	    (k->sums = get_pin(v, "map", "sums", f)) < 0 ||
+	    (k->runs = get_pin(v, "map", "runs", f)) < 0 ||
+	    !(k->parity = map_array(v, "parity", sizeof(uint64_t), f)) ||
+	    !(k->slots = map_array(v, "slots", SLOTS * sizeof(struct slot), f)) ||
+	    open_tables(k, f)) {
 		kernel_close(k);
 		return -1;
 	}
 	return 0;
+}
+
+int kernel_open(struct kernel *k, struct fault *f)
+{
+	return kernel_open_layout(k, TRACK_LAYOUT, f);
 }
 
 static void unmap(volatile void *p, size_t size)
@@ -387,27 +451,41 @@ void kernel_close(struct kernel *k)
 	unmap(k->slots, SLOTS * sizeof(struct slot));
 	unmap(k->flights.entry, FLIGHTS * sizeof(struct flight));
 	unmap(k->bios.entry, BIOS * sizeof(struct flight));
+	unmap(k->images, sizeof(*k->images));
 	*k = (struct kernel){.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 }
 
 int kernel_unload(struct fault *f)
 {
-	remove_pins();
+	remove_all_pins();
 	if (kernel_present())
 		return fault_errno(f, "%s: remove", KERNEL_PINS);
+	return 0;
+}
+
+int kernel_unload_layout(int layout, struct fault *f)
+{
+	char pins[64], path[128];
+
+	pins_path(pins, sizeof(pins), layout);
+	remove_pins(pins);
+	rmdir(KERNEL_PINS);
+	pin_path(path, sizeof(path), layout, "map", "bitmaps");
+	if (!access(path, F_OK))
+		return fault_set(f, BLX_SYSTEM, "%s: it cannot be removed", path);
 	return 0;
 }
 
 // ---- what runs
 
 // 1: no such link
-static int link_info(enum program p, struct bpf_link_info *info, struct fault *f)
+static int link_info(int layout, enum program p, struct bpf_link_info *info, struct fault *f)
 {
 	char path[128];
 	uint32_t n = sizeof(*info);
 
 	memset(info, 0, sizeof(*info));
-	link_path(path, sizeof(path), p);
+	link_path(path, sizeof(path), layout, p);
 	int fd = bpf_obj_get(path);
 	if (fd < 0)
 		return errno == ENOENT ? 1 : fault_errno(f, "%s", path);
@@ -418,11 +496,16 @@ static int link_info(enum program p, struct bpf_link_info *info, struct fault *f
 	return bad ? -1 : 0;
 }
 
-int kernel_ids(struct kernel_ids *ids, struct fault *f)
+enum program kernel_layout_programs(int layout)
+{
+	return layout == 3 ? LAYOUT_3_PROGRAMS : PROGRAMS;
+}
+
+int kernel_ids(int layout, struct kernel_ids *ids, struct fault *f)
 {
 	for (enum program p = 0; p < PROGRAMS; p++) {
 		struct bpf_link_info info;
-		if (link_info(p, &info, f) < 0)
+		if (link_info(layout, p, &info, f) < 0)
 			return -1;
 		ids->link[p] = info.id;
 		ids->prog[p] = info.prog_id;
@@ -430,11 +513,11 @@ int kernel_ids(struct kernel_ids *ids, struct fault *f)
 	return 0;
 }
 
-int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f)
+int kernel_misses(const struct kernel *k, uint64_t misses[PROGRAMS], struct fault *f)
 {
 	struct kernel_ids ids;
 
-	if (kernel_ids(&ids, f))
+	if (kernel_ids(k->layout, &ids, f))
 		return -1;
 	for (enum program p = 0; p < PROGRAMS; p++) {
 		struct bpf_prog_info info = {0};
@@ -464,6 +547,8 @@ int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f
 
 	for (uint32_t p = 0; p < PROGRAMS && !bad; p++) {
 		runs[p] = 0;
+		if (p >= kernel_layout_programs(k->layout))
+			continue;
 		if (bpf_map_lookup_elem(k->runs, &p, all))
 			bad = fault_errno(f, "map runs: read");
 		for (int c = 0; c < k->ncpus; c++)

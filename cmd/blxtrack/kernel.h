@@ -10,9 +10,11 @@
 #include "bpf/track.h"
 #include "fault.h"
 
+// Each layout has a directory below, by its number; but the pins of layout 3 lie in here.
 #define KERNEL_PINS "/sys/fs/bpf/blx"
 
 struct kernel {
+	int layout; // TRACK_LAYOUT, or the one that is taken over
 	int devices, bitmaps, sums, runs;
 	int ncpus;                 // possible CPUs: values of a per-CPU entry
 	volatile uint32_t *parity; // which bitmap is marked
@@ -22,6 +24,7 @@ struct kernel {
 		volatile struct flight *entry;
 		uint32_t n;
 	} flights, bios;
+	volatile uint64_t *images; // of the machine, made by hibernation; NULL: not counted
 };
 
 // Ids of what is attached, 0: not loaded. Other ids mean that somebody's hands were there.
@@ -29,10 +32,11 @@ struct kernel_ids {
 	uint32_t link[PROGRAMS], prog[PROGRAMS];
 };
 
-// Load the programs of a way (or SIDE_TABLES), attach and pin them. Says what is missing:
+// Load the programs of a way (or of another side), attach and pin them. Says what is missing:
 // privileges, BTF, helpers, the bpf file system.
 int kernel_load(enum way way, struct fault *f);
 bool kernel_has(enum way way);
+bool kernel_layout_has(int layout, enum way way);
 // Has this kernel drivers that write pages without a bio? False if that cannot be known: then
 // nothing can be loaded either.
 bool kernel_has_rw_page(void);
@@ -42,17 +46,21 @@ uint32_t kernel_command_at(enum passthrough p);
 void kernel_unload_way(enum way way);
 // The programs of a way: [*first, *end).
 void kernel_programs(enum way way, enum program *first, enum program *end);
-// Are there pins of ours?
+// Are there pins of ours, of whatever layout?
 bool kernel_present(void);
 int kernel_open(struct kernel *k, struct fault *f);
+int kernel_open_layout(struct kernel *k, int layout, struct fault *f);
 void kernel_close(struct kernel *k);
-// Detach and forget everything.
+// Detach and forget everything, of all layouts; what is of one.
 int kernel_unload(struct fault *f);
+int kernel_unload_layout(int layout, struct fault *f);
 
-int kernel_ids(struct kernel_ids *ids, struct fault *f);
+// How many programs a layout has, the first of PROGRAMS.
+enum program kernel_layout_programs(int layout);
+int kernel_ids(int layout, struct kernel_ids *ids, struct fault *f);
 // Runs that the kernel skipped since load (bpf_prog_info.recursion_misses), and runs; 0 for what is
 // not loaded. Not every program counts its runs.
-int kernel_misses(uint64_t misses[PROGRAMS], struct fault *f);
+int kernel_misses(const struct kernel *k, uint64_t misses[PROGRAMS], struct fault *f);
 int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f);
 int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[SUMS], struct fault *f);
 

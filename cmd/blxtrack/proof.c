@@ -54,7 +54,7 @@ static int read_seen(const struct kernel *k, const struct tracked *t, struct sam
 	uint32_t first;
 
 	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f) ||
-	    kernel_sums(k, first, s, f) || kernel_misses(misses, f))
+	    kernel_sums(k, first, s, f) || kernel_misses(k, misses, f))
 		return -1;
 	to->seen = (struct accounted){0, 0};
 	to->submitted = (struct accounted){s[SUBMIT].written, s[SUBMIT].discarded};
@@ -205,9 +205,10 @@ static int read_troubles(const struct kernel *k, const struct tracked *t, struct
 
 	if (kernel_slot_first(k, kernel_dev(t->dev.disk_major, t->dev.disk_minor), &first, f))
 		return -1;
-	*now = (struct troubles){k->slots[t->slot].beyond, k->slots[t->slot].unplaced,
-				 k->slots[first].unplaced, k->slots[first].passed,
-				 k->slots[first].crowded,  k->slots[first].swaps};
+	*now = (struct troubles){k->slots[t->slot].beyond,  k->slots[t->slot].unplaced,
+				 k->slots[first].unplaced,  k->slots[first].passed,
+				 k->slots[first].crowded,   k->slots[first].swaps,
+				 k->images ? *k->images : 0};
 	return 0;
 }
 
@@ -258,7 +259,7 @@ static int count_events(const struct kernel *k, uint64_t events[PROGRAMS], struc
 {
 	uint64_t misses[PROGRAMS];
 
-	if (kernel_misses(misses, f) || kernel_runs(k, events, f))
+	if (kernel_misses(k, misses, f) || kernel_runs(k, events, f))
 		return -1;
 	for (int p = 0; p < PROGRAMS; p++)
 		events[p] += misses[p];
@@ -289,7 +290,7 @@ int prove_host_begin(const struct kernel *k, enum way way, struct host *h, struc
 	struct kernel_ids now;
 	enum program p, end;
 
-	if (kernel_ids(&now, f))
+	if (kernel_ids(k->layout, &now, f))
 		return -1;
 	for (kernel_programs(way, &p, &end); p < end; p++) {
 		h->ids.link[p] = now.link[p];
@@ -316,15 +317,17 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 	enum program p, end, first[2];
 	struct host h;
 
-	if (host_load(&h, f))
+	if (host_load_layout(&h, k->layout, f))
 		return -1;
-	if (kernel_ids(&now, f))
+	if (kernel_ids(k->layout, &now, f))
 		return -1;
 	for (kernel_programs(t->way, &p, &end); p < end; p++)
 		if (prove_program(t, p, &h.ids, &now, f))
 			return -1;
 	if (t->way == WAY_BIO && h.ids.link[SWAP_TABLE] && !strncmp(t->backing, "table ", 6) &&
 	    prove_program(t, SWAP_TABLE, &h.ids, &now, f))
+		return -1;
+	if (h.ids.link[HIBERNATE] && prove_program(t, HIBERNATE, &h.ids, &now, f))
 		return -1;
 	if (sample_events(k, t->way, lo, hi, f))
 		return -1;
@@ -393,6 +396,8 @@ int prove(const struct kernel *k, struct tracked *t, struct fault *f)
 		return -1;
 	if (read_troubles(k, t, &now, f))
 		return -1;
+	if (now.images != t->known.images)
+		return tracked_lose(t, f, "the machine was hibernated");
 	if (now.unplaced != t->known.unplaced || now.disk_unplaced != t->known.disk_unplaced)
 		return tracked_lose(t, f, "some writes could not be placed");
 	if (now.disk_crowded != t->known.disk_crowded)

@@ -337,7 +337,7 @@ static bool host_intact(void)
 		if (!h.ids.link[p])
 			kernel_unload_way(way);
 	}
-	return !kernel_ids(&now, &f) && !memcmp(&now, &h.ids, sizeof(now));
+	return !kernel_ids(TRACK_LAYOUT, &now, &f) && !memcmp(&now, &h.ids, sizeof(now));
 }
 
 // Somebody's hands were at the pins: no device's history is whole, and no slot of theirs is left.
@@ -416,15 +416,15 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	return tracked_save(t, f) ? -1 : 1;
 }
 
-// That changes of dm tables are counted is more than some kernels permit: status says so.
-static void ready_tables(const struct blkdev *d, struct kernel *k)
+// What some kernels do not permit, or have no use for: status says so.
+static void ready_side(enum way side, struct kernel *k)
 {
 	struct fault f;
 
-	if (!has(d, "dm") || kernel_has(SIDE_TABLES))
+	if (kernel_has(side))
 		return;
 	kernel_close(k);
-	if (ready_way(k, SIDE_TABLES, &f))
+	if (ready_way(k, side, &f))
 		kernel_open(k, &f);
 }
 
@@ -439,7 +439,9 @@ static int start_one(const char *path, const struct options *o, struct fault *f)
 	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f) ||
 	    ready_way(&k, way_of(&d), f))
 		return -1;
-	ready_tables(&d, &k);
+	if (has(&d, "dm"))
+		ready_side(SIDE_TABLES, &k);
+	ready_side(SIDE_HIBERNATE, &k);
 	if (tracked_load(&t, d.major, d.minor, f)) {
 		t = (struct tracked){.dirfd = -1};
 		bad = f->code != BLX_TARGET || begin(&k, &t, &d, o, f);

@@ -100,20 +100,21 @@ int host_save(const struct host *h, struct fault *f)
 	return bad;
 }
 
-int host_load(struct host *h, struct fault *f)
+int host_load_layout(struct host *h, int layout, struct fault *f)
 {
 	struct kv kv;
 	int dir = open_dir(STATE_DIR, f);
 
+	memset(h, 0, sizeof(*h));
 	if (dir < 0)
 		return -1;
 	int bad = kv_load(&kv, dir, "host", f);
 	close(dir);
 	if (bad)
 		return -1;
-	uint64_t layout = kv_u64(&kv, "layout");
+	bool ours = kv_u64(&kv, "layout") == (uint64_t)layout;
 	char key[32];
-	for (int i = 0; i < PROGRAMS; i++) {
+	for (enum program i = 0; ours && i < kernel_layout_programs(layout); i++) {
 		snprintf(key, sizeof(key), "link%d", i);
 		h->ids.link[i] = (uint32_t)kv_u64(&kv, key);
 		snprintf(key, sizeof(key), "prog%d", i);
@@ -125,10 +126,15 @@ int host_load(struct host *h, struct fault *f)
 	}
 	bad = kv_check(&kv, f);
 	kv_free(&kv);
-	if (!bad && layout != TRACK_LAYOUT)
+	if (!bad && !ours)
 		return fault_set(f, BLX_SYSTEM,
 				 "tracking was started by another version of blxtrack");
 	return bad;
+}
+
+int host_load(struct host *h, struct fault *f)
+{
+	return host_load_layout(h, TRACK_LAYOUT, f);
 }
 
 // ---- a tracked device
@@ -180,9 +186,10 @@ int tracked_save(const struct tracked *t, struct fault *f)
 		(int)t->way, t->slot, t->block, t->ignore_passthrough, t->starting, t->started);
 	fprintf(o.to,
 		"beyond: %" PRIu64 "\nunplaced: %" PRIu64 "\ndisk-unplaced: %" PRIu64
-		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\ndisk-swaps: %" PRIu64 "\n",
+		"\ndisk-passed: %" PRIu64 "\ndisk-crowded: %" PRIu64 "\ndisk-swaps: %" PRIu64
+		"\nimages: %" PRIu64 "\n",
 		t->known.beyond, t->known.unplaced, t->known.disk_unplaced, t->known.disk_passed,
-		t->known.disk_crowded, t->known.disk_swaps);
+		t->known.disk_crowded, t->known.disk_swaps, t->known.images);
 	fprintf(o.to, "epoch: %" PRIu64 "\nnewest: %" PRIu64 "\nproof: %d\n", t->epoch, t->newest,
 		(int)t->proof);
 	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
@@ -248,6 +255,7 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->known.disk_passed = kv_u64(&kv, "disk-passed");
 	t->known.disk_crowded = kv_u64(&kv, "disk-crowded");
 	t->known.disk_swaps = kv_u64(&kv, "disk-swaps");
+	t->known.images = kv_u64(&kv, "images");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
 	t->waiting_since = kv_i64(&kv, "waiting-since");
 	read_balance(&kv, "written", &t->written);

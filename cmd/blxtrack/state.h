@@ -39,6 +39,7 @@ struct troubles {
 	uint64_t beyond, unplaced; // of the slot
 	uint64_t disk_unplaced, disk_passed, disk_crowded,
 		disk_swaps; // of the disk
+	uint64_t images;    // of the machine
 };
 
 enum { SLOT_NONE = SLOTS }; // the slot of a device whose kernel side is gone
@@ -84,6 +85,8 @@ int state_unmount(struct fault *f);
 
 int host_save(const struct host *h, struct fault *f);
 int host_load(struct host *h, struct fault *f);
+// The record of another layout than ours.
+int host_load_layout(struct host *h, int layout, struct fault *f);
 
 // The directory of a device number. create: makes it. Not there: BLX_TARGET "not tracked".
 int tracked_create(struct tracked *t, struct fault *f);

@@ -216,6 +216,18 @@ static const char *position_word(const struct report *r, size_t i)
 
 // ---- printing
 
+// Does this kernel, by name (Documentation/admin-guide/pm/sleep-states.rst)?
+static bool can_hibernate(void)
+{
+	FILE *in = fopen("/sys/power/disk", "re");
+	char modes[128];
+	bool yes = in && fgets(modes, sizeof(modes), in) && !strstr(modes, "[disabled]");
+
+	if (in)
+		fclose(in);
+	return yes;
+}
+
 static void print_text(const struct report *r)
 {
 	const struct tracked *t = r->t;
@@ -234,6 +246,9 @@ static void print_text(const struct report *r)
 	if (!strncmp(t->backing, "table ", 6) && !kernel_has(SIDE_TABLES))
 		printf("  this kernel shows no change of a device-mapper table that is changed "
 		       "back\n");
+	if (!kernel_has(SIDE_HIBERNATE) && can_hibernate())
+		printf("  hibernation would not be noticed: this kernel shows no image that is "
+		       "made\n");
 	if (t->unseen)
 		printf("  %" PRIu64
 		       " sectors were completed unseen; they were marked when submitted\n",
