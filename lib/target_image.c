@@ -170,6 +170,9 @@ static const char *file_changed(const struct replica *r, const struct replica_im
 	const struct replica_image *was = &r->image;
 	bool same_boot = token_equal(&was->boot, &now->boot);
 
+	// It has been put in the image's place, and the record of that is still to come.
+	if (r->intent.how == REPLICA_CLONE && now->inode == r->intent.inode)
+		return "";
 	// Device numbers of file systems may differ after a reboot.
 	if (was->inode != now->inode || (same_boot && was->dev != now->dev))
 		return "the image was replaced: inode differs";
@@ -203,8 +206,9 @@ int target_compare(const struct target *t, const struct replica *r, char *why, s
 	struct replica_image now;
 	const char *what = "";
 
+	// A first copy may have died before its image had a name.
 	if (r && !t->exists)
-		what = "the image is gone";
+		what = r->has_floor || r->has_partial ? "the image is gone" : "";
 	else if (r && target_stamp(t, &now, f))
 		return -1;
 	else if (r)
