@@ -166,8 +166,9 @@ void atomic_undo(struct job *j);
 
 // Write the spool that the state's intent names into the (open) image. 1: it is lost or damaged.
 int spool_apply(struct job *j, struct fault *f);
-// Put the clone that the intent names in the image's place.
+// Put the clone that the intent names in the image's place, or make durable that it is there.
 int clone_publish(struct job *j, struct fault *f);
+int clone_settle(struct job *j, struct fault *f);
 
 // ---- the digests beside the image; failures are said and are none of the epoch
 

@@ -87,15 +87,20 @@ static int clone_begin(struct job *j, struct fault *f)
 	return sink_extend(&j->to, j->h->size, f) ? -1 : 1;
 }
 
-int clone_publish(struct job *j, struct fault *f)
+int clone_settle(struct job *j, struct fault *f)
 {
-	if (renameat(j->t.dirfd, "clone", AT_FDCWD, j->t.path))
-		return fault_errno(f, "%s: replace by its clone", j->t.path);
 	if (digests_publish(j, f))
 		return -1;
 	if (fsync(j->t.dirfd) || file_sync_dir(j->t.parent))
 		return fault_errno(f, "%s: fsync", j->t.parent);
 	return target_open(&j->t, f);
+}
+
+int clone_publish(struct job *j, struct fault *f)
+{
+	if (renameat(j->t.dirfd, "clone", AT_FDCWD, j->t.path))
+		return fault_errno(f, "%s: replace by its clone", j->t.path);
+	return clone_settle(j, f);
 }
 
 static int clone_commit(struct job *j, struct fault *f)

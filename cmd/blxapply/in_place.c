@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "apply.h"
+#include "file.h"
 
 static const uint64_t WRITE_BEHIND = 8 << 20;
 static const uint64_t CHECKPOINT_BYTES = 64 << 20;
@@ -35,6 +36,9 @@ int in_place_begin(struct job *j, struct fault *f)
 	j->checkpoint_ns = now_ns();
 	if (!j->t.exists)
 		return create(j, f);
+	// The run that gave it its name may have died before that was durable.
+	if (!j->t.block && !j->r.has_floor && file_sync_dir(j->t.parent))
+		return fault_errno(f, "%s: fsync", j->t.parent);
 	if (job_save(j, f))
 		return -1;
 	if (fresh)

@@ -112,33 +112,28 @@ static bool is_inode(const struct job *j, int dirfd, const char *name)
 
 static int recover_clone(struct job *j, struct fault *f)
 {
-	if (!is_inode(j, AT_FDCWD, j->t.path)) {
-		if (!is_inode(j, j->t.dirfd, "clone")) {
-			// It did not survive, and the image was never touched.
-			replica_forget(&j->r);
-			return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
-		}
-		if (clone_publish(j, f))
-			return -1;
-	} else if (digests_publish(j, f)) {
-		return -1;
+	int bad;
+
+	// It took its place, but nobody knows that this is durable.
+	if (is_inode(j, AT_FDCWD, j->t.path)) {
+		bad = clone_settle(j, f);
+	} else if (is_inode(j, j->t.dirfd, "clone")) {
+		bad = clone_publish(j, f);
+	} else {
+		// It did not survive, and the image was never touched.
+		replica_forget(&j->r);
+		return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
 	}
-	return finish(j, f);
+	return bad ? -1 : finish(j, f);
 }
 
 int recover(struct job *j, struct fault *f)
 {
-	bool clone = j->r.intent.how == REPLICA_CLONE;
-
-	if (target_open(&j->t, f))
+	if (target_open(&j->t, f) || target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
 		return -1;
-	if (!clone || !is_inode(j, AT_FDCWD, j->t.path)) {
-		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
-			return -1;
-		if (j->wrong[0])
-			return 0;
-	}
-	return clone ? recover_clone(j, f) : recover_spool(j, f);
+	if (j->wrong[0])
+		return 0;
+	return j->r.intent.how == REPLICA_CLONE ? recover_clone(j, f) : recover_spool(j, f);
 }
 
 // Died while it reserved room: only the times of the image changed.
