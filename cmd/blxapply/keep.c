@@ -145,9 +145,13 @@ static int publish(const struct copy *c, struct fault *f)
 	int bad = renameat2(AT_FDCWD, c->part, AT_FDCWD, c->name, RENAME_NOREPLACE);
 	if (bad && errno == EINVAL) // a file system that cannot promise it; make() saw none
 		bad = rename(c->part, c->name);
-	if (bad || file_sync_dir(c->dir))
+	if (bad)
 		return fault_errno(f, "%s: create", c->name);
-	return 0;
+	if (!file_sync_dir(c->dir))
+		return 0;
+	fault_errno(f, "%s: create", c->name);
+	unlink(c->name);
+	return -1;
 }
 
 int keep_copy(struct job *j, const char *name, const char *suffix, struct fault *f)
