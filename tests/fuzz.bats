@@ -42,3 +42,7 @@ kept() {
 @test "records that were kept" {
   kept records
 }
+
+@test "files of the tracker that were kept" {
+  kept track
+}
