@@ -125,3 +125,13 @@ void kernel_bitmap_unmap(struct bitmap *b)
 		munmap(b->summary, b->nsummary * 8);
 	memset(b, 0, sizeof(*b));
 }
+
+void kernel_bitmap_mark(const struct bitmap *b, uint64_t first, uint64_t last)
+{
+	for (uint64_t i = first; i <= last && i / WORD_BITS < b->nwords; i++) {
+		uint64_t word = i / WORD_BITS;
+		__atomic_fetch_or(&b->words[word], 1ull << i % WORD_BITS, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&b->summary[word / WORD_BITS], 1ull << word % WORD_BITS,
+				  __ATOMIC_SEQ_CST);
+	}
+}

@@ -12,6 +12,7 @@
 // Each gets argv from its own name on, dies at the first failure, and returns the exit code.
 int cmd_start(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
+int cmd_save(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_commit(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -41,8 +42,12 @@ struct session {
 };
 
 // DEVS: N paths or MAJ:MIN. 0, or -1 with the fault: not tracked is BLX_TARGET. One that is
-// named twice counts once.
+// named twice counts once. What was saved for a reboot is BLX_BUSY.
 int session_open(struct session *s, char *const *devs, size_t n, struct fault *f);
+// The same with what was saved.
+int session_open_any(struct session *s, char *const *devs, size_t n, struct fault *f);
+// All tracked devices were named.
+int session_want_all(struct session *s, struct fault *f);
 void session_close(struct session *s);
 
 // Flip once, then prove each of the wanted devices.

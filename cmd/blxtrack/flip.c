@@ -56,8 +56,7 @@ static bool flips(const struct tracked *t)
 	return !t->starting;
 }
 
-// Mark a range of the disk, as far as it lies in T: the word first, then the summary, as the
-// programs do.
+// Mark a range of the disk, as far as it lies in T.
 static void mark(const struct bitmap *b, const struct tracked *t, const struct flight *w)
 {
 	uint64_t start = t->dev.start >> SECTOR_SHIFT, end = start + (t->dev.size >> SECTOR_SHIFT);
@@ -67,12 +66,7 @@ static void mark(const struct bitmap *b, const struct tracked *t, const struct f
 	to = to < end ? to : end;
 	if (to <= start + from)
 		return;
-	for (uint64_t i = from / per_block; i <= (to - 1 - start) / per_block && i / 64 < b->nwords;
-	     i++) {
-		__atomic_fetch_or(&b->words[i / 64], 1ull << (i & 63), __ATOMIC_SEQ_CST);
-		__atomic_fetch_or(&b->summary[i / 64 / 64], 1ull << (i / 64 & 63),
-				  __ATOMIC_SEQ_CST);
-	}
+	kernel_bitmap_mark(b, from / per_block, (to - 1 - start) / per_block);
 }
 
 // The new bitmap of each device, by the first slot of its disk's chain, as the tables of writes in

@@ -86,6 +86,8 @@ int kernel_bitmap_remove(const struct kernel *k, uint32_t slot, struct fault *f)
 int kernel_bitmap_map(const struct kernel *k, uint32_t slot, uint32_t parity, struct bitmap *b,
 		      struct fault *f);
 void kernel_bitmap_unmap(struct bitmap *b);
+// Mark the blocks [FIRST, LAST] as the programs do: the word first, then the summary.
+void kernel_bitmap_mark(const struct bitmap *b, uint64_t first, uint64_t last);
 
 // The slots of a disk form a chain. alloc: an inactive slot of the disk's chain, or one that no
 // chain holds; fill it, then link. link: activate it, joining the chain if it is not there. unlink:

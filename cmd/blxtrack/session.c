@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "blxtrack.h"
+#include "saved.h"
 
 static const struct kernel nothing = {.devices = -1, .bitmaps = -1, .sums = -1, .runs = -1};
 
@@ -54,7 +55,31 @@ static int open_kernel(struct session *s, struct fault *f)
 	return -1;
 }
 
+int session_want_all(struct session *s, struct fault *f)
+{
+	s->nwant = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		s->wanted[i] = true;
+		s->names[s->nwant] = s->all[i].dev.name;
+		s->want[s->nwant++] = &s->all[i];
+	}
+	return s->n ? 0 : fault_set(f, BLX_TARGET, "no device is tracked");
+}
+
 int session_open(struct session *s, char *const *devs, size_t n, struct fault *f)
+{
+	if (session_open_any(s, devs, n, f))
+		return -1;
+	for (size_t i = 0; i < s->nwant; i++) {
+		if (saved_refuse(s->want[i], f)) {
+			session_close(s);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int session_open_any(struct session *s, char *const *devs, size_t n, struct fault *f)
 {
 	*s = (struct session){.k = nothing};
 	s->lock = state_lock(LOCK_WAIT_S, f);

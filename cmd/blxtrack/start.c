@@ -14,18 +14,22 @@
 #include "die.h"
 #include "num.h"
 #include "quiesce.h"
+#include "saved.h"
 
 struct options {
 	uint32_t block; // 0: not given
 	bool ignore_passthrough;
 	const char *label; // NULL: not given
+	bool restore;
+	const char *from; // NULL: the usual place
 };
 
 enum { BLOCK_DEFAULT = 4096, BLOCK_MIN = 512, BLOCK_MAX = 1 << 20 };
 
 static void usage(FILE *to)
 {
-	fputs("usage: blxtrack start [-b SIZE] [--label NAME] [--ignore-passthrough] DEV...\n"
+	fputs("usage: blxtrack start [-b SIZE] [--label NAME] [--ignore-passthrough] "
+	      "[--restore[=FILE]] DEV...\n"
 	      "  -b, --block SIZE        bytes in a block: 512 to 1M, a power of two (default "
 	      "4096)\n"
 	      "      --label NAME        name of the device in its lists, and of its image where "
@@ -33,6 +37,7 @@ static void usage(FILE *to)
 	      "are received\n"
 	      "                          (default: its device-mapper or kernel name)\n"
 	      "      --ignore-passthrough  do not count SG_IO and the like as lost writes\n"
+	      "      --restore[=FILE]    after a reboot: go on where 'blxtrack save' ended\n"
 	      "  -h, --help              this text\n",
 	      to);
 }
@@ -50,6 +55,7 @@ static struct options parse_options(int argc, char **argv)
 	static const struct option longs[] = {{"block", required_argument, NULL, 'b'},
 					      {"label", required_argument, NULL, 'l'},
 					      {"ignore-passthrough", no_argument, NULL, 'P'},
+					      {"restore", optional_argument, NULL, 'r'},
 					      {"help", no_argument, NULL, 'h'},
 					      {0}};
 	struct options o = {0};
@@ -74,6 +80,10 @@ static struct options parse_options(int argc, char **argv)
 		case 'P':
 			o.ignore_passthrough = true;
 			break;
+		case 'r':
+			o.restore = true;
+			o.from = optarg;
+			break;
 		case 'h':
 			usage(stdout);
 			close_stdout();
@@ -86,6 +96,8 @@ static struct options parse_options(int argc, char **argv)
 		usage_error("start: which device?");
 	if (o.label && optind + 1 < argc)
 		usage_error("start: --label names one device");
+	if (o.from && optind + 1 < argc)
+		usage_error("start: --restore=FILE is of one device");
 	return o;
 }
 
@@ -225,8 +237,23 @@ static int check_device(const struct blkdev *d, uint32_t block, struct fault *f)
 	return 0;
 }
 
-// Consumers that were there lose their positions; a device without any gets the default one, which
-// lacks everything.
+// A device without any consumer gets the default one, which lacks everything. LOST: there were some,
+// and nobody knows who.
+static int first_consumer(const struct tracked *t, bool lost, struct fault *f)
+{
+	struct consumer *c, first = {.name = DEFAULT_CONSUMER,
+				     .epoch = t->epoch,
+				     .added = time(NULL),
+				     .lost = lost};
+	size_t n;
+
+	if (consumer_all(t, &c, &n, f))
+		return -1;
+	free(c);
+	return n ? 0 : consumer_save(t, &first, f);
+}
+
+// Consumers that were there lose their positions.
 static int reset_consumers(struct tracked *t, struct fault *f)
 {
 	struct consumer *c;
@@ -244,11 +271,6 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 		bad = consumer_save(t, &c[i], f) || extra_tidy(t, &c[i], f);
 	}
 	free(c);
-	if (!n && !bad) {
-		struct consumer first = {
-			.name = DEFAULT_CONSUMER, .epoch = t->epoch, .added = time(NULL)};
-		bad = consumer_save(t, &first, f);
-	}
 	return bad;
 }
 
@@ -291,14 +313,57 @@ static void label_for(const struct blkdev *d, const char *wanted, char label[HEA
 	memcpy(label, name, sizeof(name));
 }
 
-// A new lineage. T holds the epoch counter and the label of an earlier one, or zero, and its
-// directory if it has one.
+// Without --restore, what was saved must not be taken up by a later boot, after the writes of this
+// one.
+static int forgo(const struct blkdev *d, struct restore *r, struct fault *f)
+{
+	bool found;
+
+	*r = (struct restore){.claim = -1};
+	if (restore_forgo(d, &found, f))
+		return -1;
+	if (found)
+		warn("%s: what 'blxtrack save' kept of it is given up (--restore was not given)",
+		     d->name);
+	return 0;
+}
+
+// How the history goes on, or why it does not.
+static int settle(struct tracked *t, const struct restore *r, struct fault *f)
+{
+	if (r->why[0]) {
+		warn("%s: its history is lost: %s: tracking begins under a new lineage; each "
+		     "consumer needs a 'blxtrack resync' or 'blxtrack consumer reset'",
+		     t->dev.name, r->why);
+		if (delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f))
+			return -1;
+	}
+	return first_consumer(t, r->why[0], f);
+}
+
+// The kernel side, and what was restored.
+static int begin_here(struct kernel *k, struct tracked *t, struct restore *r, struct fault *f)
+{
+	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);
+
+	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", t->dev.name,
+	     t->dev.size, t->block, (memory_needed(&t->dev, t->block) + 1023) / 1024);
+	if (kernel_slot_alloc(k, disk, &t->slot, f) || tracked_save(t, f) || activate(k, t, f) ||
+	    prove_begin(k, t, f) || (r->found && restore_end(r, k, t, f)) || settle(t, r, f))
+		return -1;
+	t->starting = false;
+	return tracked_save(t, f);
+}
+
+// A new lineage, unless a saved one goes on. T holds the epoch counter and the label of an earlier
+// one, or zero, and its directory if it has one.
 static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 		 const struct options *o, struct fault *f)
 {
+	bool restore = o->restore && (t->dirfd < 0 || t->starting);
 	uint64_t epoch = t->epoch;
-	uint32_t disk = kernel_dev(d->disk_major, d->disk_minor);
 	char label[sizeof(t->label)];
+	struct restore r;
 
 	memcpy(label, t->label, sizeof(label));
 	tracked_close(t);
@@ -307,18 +372,23 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 	t->ignore_passthrough = o->ignore_passthrough;
 	t->started = time(NULL);
 	t->way = way_of(d);
-	label_for(d, o->label ? o->label : label[0] ? label : NULL, t->label);
 	if (uuid_make(&t->lineage))
 		return fault_errno(f, "%s: make a lineage", d->name);
-	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", d->name,
-	     d->size, t->block, (memory_needed(d, t->block) + 1023) / 1024);
 	if (backing_of(d, t->backing, sizeof(t->backing), f) || tracked_create(t, f) ||
-	    kernel_slot_alloc(k, disk, &t->slot, f) || tracked_save(t, f) ||
-	    delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f) || activate(k, t, f) ||
-	    prove_begin(k, t, f))
+	    delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f) ||
+	    (restore ? restore_begin(&r, t, o->from, o->block, f) : forgo(d, &r, f)))
 		return -1;
-	t->starting = false;
-	return tracked_save(t, f);
+	if (r.block) {
+		t->block = r.block;
+		t->ignore_passthrough |= r.ignore_passthrough;
+		memcpy(label, r.label, sizeof(label));
+	}
+	if (restore && !r.found)
+		warn("%s: nothing was saved of it in %s: tracking begins", d->name, r.place);
+	label_for(d, o->label ? o->label : label[0] ? label : NULL, t->label);
+	int bad = begin_here(k, t, &r, f);
+	restore_close(&r, t);
+	return bad;
 }
 
 // Is what was attached still there, and nothing else? Programs of a way that the host's record does
@@ -413,7 +483,10 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	t->ignore_passthrough |= o->ignore_passthrough;
 	if (o->label)
 		label_for(&t->dev, o->label, t->label);
-	return tracked_save(t, f) ? -1 : 1;
+	int saved = saved_take_back(t, f);
+	if (saved > 0)
+		warn("%s: taken back: what was saved is used up", t->dev.name);
+	return saved < 0 || tracked_save(t, f) ? -1 : 1;
 }
 
 // What some kernels do not permit, or have no use for: status says so.

@@ -10,6 +10,7 @@
 #include "die.h"
 #include "json.h"
 #include "num.h"
+#include "saved.h"
 
 enum format { TEXT, JSON, PROMETHEUS, CHECK };
 
@@ -149,7 +150,10 @@ static void release(struct report *r)
 
 static const char *state_word(const struct tracked *t)
 {
-	return t->starting ? "interrupted" : t->lost[0] ? "incomplete" : "tracking";
+	return t->starting	? "interrupted"
+	       : t->lost[0]	? "incomplete"
+	       : saved_is(t)	? "saved"
+				: "tracking";
 }
 
 static const char *proof_word(enum proof p)
@@ -458,7 +462,7 @@ int cmd_status(int argc, char **argv)
 	struct fault f;
 	size_t n = 0;
 
-	if (session_open(&s, argv + optind, (size_t)(argc - optind), &f))
+	if (session_open_any(&s, argv + optind, (size_t)(argc - optind), &f))
 		give_up(&o, &f);
 	if (kernel_present() && !state_mounted()) {
 		fault_set(&f, BLX_RESYNC,

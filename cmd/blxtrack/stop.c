@@ -8,6 +8,7 @@
 
 #include "blxtrack.h"
 #include "die.h"
+#include "saved.h"
 
 struct options {
 	bool all, force;
@@ -62,6 +63,8 @@ static int check_acked(const struct session *s, struct tracked *t, struct fault 
 
 	if (t->starting)
 		return 0;
+	if (saved_refuse(t, f))
+		return -1;
 	if (t->lost[0])
 		return fault_set(f, BLX_BUSY,
 				 "%s: tracking is incomplete (%s): what its consumers lack is not "
@@ -92,9 +95,27 @@ static int stop_one(const struct session *s, struct tracked *t, struct fault *f)
 {
 	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);
 
+	// a later boot would take up what ends here
+	if (saved_take_back(t, f) < 0)
+		return -1;
 	if (t->slot != SLOT_NONE && kernel_slot_unlink(&s->k, disk, t->slot, f))
 		return -1;
 	return tracked_remove(t, f);
+}
+
+// What was saved of devices is used up, as far as can be found out.
+static void take_back_all(void)
+{
+	struct tracked *all;
+	struct fault f;
+	size_t n;
+
+	if (tracked_all(&all, &n, &f))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (saved_take_back(&all[i], &f) < 0)
+			warn("%s", f.text);
+	tracked_all_free(all, n);
 }
 
 static int leave(struct fault *f)
@@ -110,7 +131,7 @@ static int stop_named(const struct options *o, int n, char **paths, struct fault
 	size_t stopped = 0;
 	int bad = 0;
 
-	if (session_open(&s, paths, (size_t)n, f))
+	if (session_open_any(&s, paths, (size_t)n, f))
 		return -1;
 	for (size_t i = 0; i < s.n && !bad; i++) {
 		s.wanted[i] |= o->all;
@@ -136,7 +157,10 @@ int cmd_stop(int argc, char **argv)
 	// --all --force works whatever state things are in
 	if (o.all && o.force) {
 		int lock = state_lock(LOCK_WAIT_S, &f);
-		if (lock < 0 || leave(&f))
+		if (lock < 0)
+			die_fault(&f);
+		take_back_all();
+		if (leave(&f))
 			die_fault(&f);
 		close(lock);
 		return BLX_OK;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "fsmap.h"
+#include "kv.h"
+#include "num.h"
+#include "saved.h"
+
+#define RECORD "stored" // in the device's directory, for as long as this boot lasts
+
+void saved_place(const struct blkdev *d, char *path, size_t n)
+{
+	const char *root = getenv("BLX_STATE_DIR");
+	char id[BLKDEV_ID];
+
+	blkdev_id(d, id);
+	snprintf(path, n, "%s/saved/%s", root && *root ? root : "/var/lib/blx", id);
+}
+
+static size_t read_line(const char *path, char *buf, size_t n)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, buf, n - 1);
+
+	if (fd >= 0)
+		close(fd);
+	buf[got > 0 ? got : 0] = 0;
+	buf[strcspn(buf, "\n")] = 0;
+	return strlen(buf);
+}
+
+// What the firmware says of the machine. A copy of a virtual machine has another uuid.
+void saved_machine(char text[MACHINE_TEXT])
+{
+	static const char *const paths[] = {
+		"/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/product_serial",
+		"/sys/class/dmi/id/board_serial", "/sys/firmware/devicetree/base/serial-number"};
+	char line[256];
+	uint64_t sum = 0;
+	bool any = false;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+		size_t n = read_line(paths[i], line, sizeof(line));
+		any |= n;
+		sum = check_of(line, n + 1, sum);
+	}
+	snprintf(text, MACHINE_TEXT, "%0*" PRIx64, any ? 16 : 0, any ? sum : 0);
+	if (!any)
+		text[0] = 0;
+}
+
+int saved_boot(char text[BOOT_TEXT], struct fault *f)
+{
+	static const char path[] = "/proc/sys/kernel/random/boot_id";
+
+	if (!read_line(path, text, BOOT_TEXT))
+		return fault_set(f, BLX_SYSTEM, "%s: cannot be read", path);
+	return 0;
+}
+
+int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f)
+{
+	char text[512], *rest = text, *word;
+	uint64_t v;
+
+	*sectors = 0;
+	if (!blkdev_attr(d, "queue/iostats", text, sizeof(text)) && !strcmp(text, "0"))
+		return fault_set(f, BLX_TARGET,
+				 "its statistics are off (queue/iostats): whether it was written "
+				 "to cannot be known");
+	if (blkdev_attr(d, "stat", text, sizeof(text)))
+		return fault_errno(f, "%s: stat", d->disk_name);
+	for (int i = 0; (word = strtok_r(rest, " \n", &rest)); i++) {
+		if (i != 6 && i != 13) // sectors written, discarded
+			continue;
+		if (num_u64(word, &v))
+			return fault_set(f, BLX_SYSTEM, "%s: stat: not numbers", d->disk_name);
+		*sectors += v;
+	}
+	return 0;
+}
+
+int saved_read_only(const struct blkdev *d, bool on, bool *was, struct fault *f)
+{
+	int ro = 0, set = on, fd = blkdev_open(d, O_RDONLY, f);
+
+	if (fd < 0)
+		return -1;
+	int bad = ioctl(fd, BLKROGET, &ro)    ? fault_errno(f, "%s: BLKROGET", d->name)
+		  : ioctl(fd, BLKROSET, &set) ? fault_errno(f, "%s: make it %s", d->name,
+							    on ? "read-only" : "writable again")
+					      : 0;
+	if (was)
+		*was = ro;
+	close(fd);
+	return bad;
+}
+
+// ---- in the boot that saved
+
+int saved_remember(const struct tracked *t, const struct store *s, bool read_only, struct fault *f)
+{
+	char text[STORE_NAME];
+	struct kv_out o;
+
+	if (store_spell(s, text, sizeof(text), f) || kv_begin(&o, f))
+		return -1;
+	fprintf(o.to, "store: %s\nread-only: %d\n", text, read_only);
+	return kv_end(&o, t->dirfd, RECORD, f);
+}
+
+bool saved_is(const struct tracked *t)
+{
+	return !faccessat(t->dirfd, RECORD, F_OK, 0);
+}
+
+int saved_refuse(const struct tracked *t, struct fault *f)
+{
+	return saved_is(t) ? fault_set(f, BLX_BUSY,
+				       "%s: was saved for a reboot; 'blxtrack start /dev/%s' takes "
+				       "it back",
+				       t->dev.name, t->dev.name)
+			   : 0;
+}
+
+int saved_take_back(const struct tracked *t, struct fault *f)
+{
+	struct store s = {.fd = -1};
+	enum archive what;
+	struct kv kv;
+	char name[STORE_NAME];
+
+	if (!saved_is(t))
+		return 0;
+	if (kv_load(&kv, t->dirfd, RECORD, f))
+		return -1;
+	kv_copy(&kv, "store", name, sizeof(name));
+	bool read_only = kv_u64(&kv, "read-only");
+	int bad = kv_check(&kv, f) || store_find(&s, name, f);
+	// used up before anybody can write to the device, unless it lies on the device itself
+	bool on_it = !bad && s.raw && fsmap_below(&s.dev, &t->dev) == BELOW_DIRECT;
+	if (on_it && !read_only)
+		bad = saved_read_only(&t->dev, false, NULL, f);
+	if (!bad && archive_look(&s, &what, f))
+		bad = f->code != BLX_CORRUPT; // what is damaged nobody can use
+	else if (!bad && what == ARCHIVE_FRESH)
+		bad = archive_use_up(&s, f);
+	if (!bad && !on_it && !read_only)
+		bad = saved_read_only(&t->dev, false, NULL, f);
+	store_close(&s);
+	kv_free(&kv);
+	if (!bad && unlinkat(t->dirfd, RECORD, 0))
+		bad = fault_errno(f, "%s: %s: remove", t->dev.name, RECORD);
+	return bad ? -1 : 1;
+}
