@@ -73,6 +73,14 @@ setup_file() {
 }
 
 setup() {
+  begin_test
+}
+
+teardown() {
+  end_test
+}
+
+begin_test() {
   PATH=${BLX_BIN:-$TOP/build/bin}/../tools:$PATH
   V=$BATS_FILE_TMPDIR
   export BLX_STATE_DIR=$BATS_TEST_TMPDIR/state
@@ -80,7 +88,7 @@ setup() {
   IMG=$PWD/img
 }
 
-teardown() {
+end_test() {
   cd /
   [ -z "${TRACKED:-}" ] || blxtrack stop --force "$TRACKED" 2>/dev/null || true
   if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
@@ -128,11 +136,6 @@ cloning_fs() {
 }
 
 # ---- crashes
-
-# The system calls that change something; each is a place to die.
-CALLS="fsync rename,renameat,renameat2 pwrite64 unlink,unlinkat openat fallocate ftruncate write ioctl"
-# Those without which nothing of a replica changes.
-CHANGES="fsync rename,renameat,renameat2 pwrite64 unlink,unlinkat"
 
 # kill_at CALLS NTH STREAM [options]: run, and die there. KILLED says if it came that far.
 kill_at() {

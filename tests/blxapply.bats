@@ -771,68 +771,6 @@ by_clone() {
 
 # ---- crashes
 
-# crash_everywhere TARGET [options]: die at each system call of an increment, recover, repeat.
-crash_everywhere() {
-  local target=$1 calls nth
-  shift
-  DEATHS=0
-  for calls in $CALLS; do
-    for ((nth = 1; nth < 200; nth++)); do
-      rm -rf "$target" "$target.blx"
-      apply "$V/s1" "$target"
-      kill_at "$calls" "$nth" "$V/s2" "$@" "$target"
-      [ "$KILLED" != 0 ] || break
-      DEATHS=$((DEATHS + 1))
-      after_crash "$target"
-      run -0 apply "$V/s2" --ack "$target"
-      [ "$output" = "$(done_ack 2)" ] || fail "at $calls number $nth: $output"
-      same "$V/v2" "$target"
-      run -0 apply "$V/s3" "$target"
-      same "$V/v3" "$target"
-    done
-  done
-    [ "$DEATHS" -gt 20 ] || fail "only $DEATHS places to die"
-}
-
-# All of an epoch or nothing, once recovered.
-whole_epoch() {
-  run -0 blxapply --recover "$1"
-  run -0 blxapply --status "$1"
-  if [[ $output == *"epoch:      1"* ]]; then same "$V/v1" "$1"; else same "$V/v2" "$1"; fi
-}
-
-@test "killed at any system call: by the spool, the next run finishes" {
-  small_fs 8M
-  after_crash() { whole_epoch "$1"; }
-  crash_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call: by a clone, the next run finishes" {
-  cloning_fs btrfs
-  after_crash() { whole_epoch "$1"; }
-  crash_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call: in place, the next run finishes" {
-  after_crash() { :; }
-  crash_everywhere "$IMG" --in-place
-}
-
-@test "killed at any system call of a first copy: the next needs no permission" {
-  local calls nth deaths=0
-  for calls in $CALLS; do
-    for ((nth = 1; nth < 200; nth++)); do
-      rm -rf "$IMG" "$IMG.blx"
-      kill_at "$calls" "$nth" "$V/s1" "$IMG"
-      [ "$KILLED" != 0 ] || break
-      deaths=$((deaths + 1))
-      run -0 apply "$V/s1" "$IMG"
-      same "$V/v1" "$IMG"
-    done
-  done
-    [ "$deaths" -gt 20 ] || fail "only $deaths places to die"
-}
-
 @test "a spool that was lost leaves an incomplete replica that a wider stream repairs" {
   replica
   kill_at pwrite64 2 "$V/s2" "$IMG"
@@ -842,44 +780,6 @@ whole_epoch() {
   refused "$V/s3" "wrong base"
   run -0 apply "$V/s13" "$IMG"
   same "$V/v3" "$IMG"
-}
-
-# fsync_fails TARGET STREAM AFTER [options]: each fsync of the run fails once, in turn.
-fsync_fails() {
-  local target=$1 in=$2 after=$3 nth total
-  shift 3
-  [ "$in" = "$V/s1" ] || apply "$V/s1" "$target"
-  strace -qq -o trace -e trace=fsync blxapply "$@" "$target" <"$in"
-  total=$(grep -c '^fsync' trace)
-  [ "$total" -ge 4 ] || fail "only $total fsyncs"
-  for ((nth = 1; nth <= total; nth++)); do
-    rm -rf "$target" "$target.blx"
-    [ "$in" = "$V/s1" ] || apply "$V/s1" "$target"
-    run -3 --separate-stderr strace -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO:when="$nth" \
-      blxapply --ack "$@" "$target" <"$in"
-    [[ $output == *"failed "*"code=3"* && $output != *"done"* ]] || fail "fsync $nth: ack $output"
-    [[ $stderr == *"Input/output error"* ]] || fail "fsync $nth: $stderr"
-    run -0 apply "$in" --ack "$target"
-    same "$after" "$target"
-  done
-}
-
-@test "a failed fsync is never taken for success: by the spool" {
-  small_fs 8M
-  fsync_fails "$PWD/mnt/img" "$V/s2" "$V/v2"
-}
-
-@test "a failed fsync is never taken for success: by a clone" {
-  cloning_fs btrfs
-  fsync_fails "$PWD/mnt/img" "$V/s2" "$V/v2"
-}
-
-@test "a failed fsync is never taken for success: in place" {
-  fsync_fails "$IMG" "$V/s2" "$V/v2" --in-place
-}
-
-@test "a failed fsync is never taken for success: first copy" {
-  fsync_fails "$IMG" "$V/s1" "$V/v1"
 }
 
 @test "an ack that cannot be written is an error, after the epoch is durable" {
@@ -958,37 +858,6 @@ fsync_fails() {
   into "$DEV" 4096 4096
   run -5 apply "$V/s2" "$DEV"
   has "written to by another"
-}
-
-@test "a block device: killed anywhere, the next run finishes" {
-  local nth
-  loop_new 1M
-  for ((nth = 1; nth < 60; nth++)); do
-    blxapply --allow init "$DEV"
-    apply "$V/s1" "$DEV"
-    kill_at fsync,pwrite64,ioctl,unlink,renameat "$nth" "$V/s2" "$DEV"
-    [ "$KILLED" != 0 ] || break
-    run -0 apply "$V/s2" "$DEV"
-    cmp -n $SIZE "$V/v2" "$DEV" || fail "call $nth"
-  done
-  [ "$nth" -gt 8 ] || fail "only $nth calls"
-}
-
-@test "a block device: a first copy killed anywhere needs no second permission" {
-  local calls nth deaths=0
-  loop_new 1M
-  for calls in $CALLS; do
-    for ((nth = 1; nth < 200; nth++)); do
-      rm -rf "$BLX_STATE_DIR"
-      blxapply --allow init "$DEV"
-      kill_at "$calls" "$nth" "$V/s1" "$DEV"
-      [ "$KILLED" != 0 ] || break
-      deaths=$((deaths + 1))
-      run -0 apply "$V/s1" "$DEV"
-      cmp "$V/v1" "$DEV"
-    done
-  done
-  [ "$deaths" -gt 20 ] || fail "only $deaths places to die"
 }
 
 @test "zeroes on a block device replace old data, at unaligned edges too" {

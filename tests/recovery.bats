@@ -152,31 +152,6 @@ adopted_for() {
   not_allowed other
 }
 
-@test "killed while it adopts: no permission without a state, and the same command goes on" {
-  local calls nth deaths=0
-  for calls in $CALLS; do
-    for ((nth = 1; nth < 100; nth++)); do
-      rm -rf "$IMG" "$IMG.blx"
-      cp "$V/v1" "$IMG"
-      kill_at "$calls" "$nth" /dev/null --allow resync --keep=kept "$IMG"
-      if [ -e "$IMG.blx/allow" ]; then
-        [ "$(blxapply --status "$IMG" | sed -n 's/^state: *\([a-z]*\).*/\1/p')" = adopted ] || fail "$calls $nth"
-        same "$V/v1" kept
-      fi
-      [ ! -e kept ] || same "$V/v1" kept
-      rm -f kept
-      [ "$KILLED" != 0 ] || break
-      deaths=$((deaths + 1))
-      run -0 blxapply --allow resync --keep=kept "$IMG"
-      allowed
-      same "$V/v1" kept
-      rm kept
-      [ "$(echo kept*)" = 'kept*' ] || fail "left: $(echo kept*)"
-    done
-  done
-  [ "$deaths" -gt 10 ] || fail "only $deaths places to die"
-}
-
 # ---- --keep
 
 @test "--keep makes a copy beside the image, named by its epoch, and never over another" {
@@ -293,46 +268,6 @@ cut_leaves() {
   cloning_fs btrfs
   IMG=$PWD/mnt/img
   cut_leaves
-}
-
-# resync_everywhere TARGET [options]: killed at each system call, the next resync of the source goes on without another
-# permission and uses this one up.
-resync_everywhere() {
-  local target=$1 calls nth
-  shift
-  DEATHS=0
-  for calls in $CHANGES; do
-    for ((nth = 1; nth < 200; nth++)); do
-      rm -rf "$target" "$target.blx"
-      cp "$V/v1" "$target"
-      blxapply --allow resync "$target" 2>/dev/null
-      held=$(token_of "$target") id=$(id_of "$target")
-      stream 9 "$V/v2" "$TWO" lineage=$NEW base="$held" chain="$held 9" resync="$id" >r1
-      stream 10 "$V/v3" "$ONE_TO_THREE" lineage=$NEW base="$held" chain="$held 9 10" resync="$id" >r2
-      kill_at "$calls" "$nth" r1 "$@" "$target"
-      [ "$KILLED" != 0 ] || break
-      DEATHS=$((DEATHS + 1))
-      if [ $((nth % 2)) = 0 ]; then blxapply --recover "$target" 2>/dev/null || [ $? = 1 ] || fail "$calls $nth"; fi
-      run -0 apply r2 "$target"
-      same "$V/v3" "$target"
-      not_allowed "$target"
-    done
-  done
-  [ "$DEATHS" -gt 12 ] || fail "only $DEATHS places to die"
-}
-
-@test "killed at any system call of a resync: by the spool, the next goes on by the same permission" {
-  small_fs 8M
-  resync_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call of a resync: by a clone, the next goes on by the same permission" {
-  cloning_fs btrfs
-  resync_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call of a resync: in place, the next goes on by the same permission" {
-  resync_everywhere "$IMG" --in-place
 }
 
 @test "a resync whose ack was lost is followed by the next without another permission" {
@@ -502,23 +437,6 @@ resync_everywhere() {
   blxapply --promote "$DEV"
   run -5 apply "$V/s2" "$DEV"
   has "was promoted on"
-}
-
-@test "killed while it promotes: the same command goes on" {
-  local calls nth deaths=0
-  for calls in $CALLS; do
-    for ((nth = 1; nth < 100; nth++)); do
-      rm -rf "$IMG" "$IMG.blx"
-      replica
-      kill_at "$calls" "$nth" /dev/null --promote "$IMG"
-      [ "$KILLED" != 0 ] || break
-      deaths=$((deaths + 1))
-      run -0 blxapply --promote "$IMG"
-      run -5 blxapply --status "$IMG"
-      has "state:      promoted"
-    done
-  done
-  [ "$deaths" -gt 3 ] || fail "only $deaths places to die"
 }
 
 @test "the new options refuse what makes no sense" {

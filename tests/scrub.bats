@@ -177,42 +177,6 @@ on_ext4() {
   right
 }
 
-# kept_everywhere TARGET [options]: killed at each system call of an increment, the digests are right afterwards. What
-# is written in part of a block is not known then.
-kept_everywhere() {
-  local target=$1 calls nth deaths=0
-  shift
-  for calls in $CHANGES flock; do
-    for ((nth = 1; nth < 200; nth++)); do
-      rm -rf "$target" "$target.blx"
-      apply "$V/s1" --digests "$target"
-      kill_at "$calls" "$nth" "$V/s2" "$@" "$target"
-      [ "$KILLED" != 0 ] || break
-      deaths=$((deaths + 1))
-      if [ $((nth % 2)) = 0 ] && blxapply --recover "$target" 2>/dev/null; then right 1 "$target"; fi
-      run -0 apply "$V/s2" "$target"
-      [ -z "$output" ] || fail "$calls $nth: $output"
-      same "$V/v2" "$target"
-      right 1 "$target"
-    done
-  done
-  [ "$deaths" -gt 12 ] || fail "only $deaths places to die"
-}
-
-@test "killed at any system call the digests are right: by the spool" {
-  small_fs 8M
-  kept_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call the digests are right: by a clone" {
-  cloning_fs btrfs
-  kept_everywhere "$PWD/mnt/img"
-}
-
-@test "killed at any system call the digests are right: in place" {
-  kept_everywhere "$IMG" --in-place
-}
-
 # power_fails FSTYPE SIZE [options]: the machine stops at each fsync and rename of an increment: what the file system had
 # not written is gone. The digests are right afterwards, and none is lost but of a block that was written in part.
 power_fails() {
