@@ -12,6 +12,7 @@
 #include "bytes.h"
 #include "check.h"
 #include "io.h"
+#include "state.h"
 
 #define MAGIC "BLXDELT2"
 enum { PAGE = 4096, RECORDS_MAX = 1 << 22, HEAD = 64, HEAD_CHECK = HEAD - 8 };
@@ -26,11 +27,11 @@ int bitfile_create(struct bitfile *b, int dirfd, const char *name, uint64_t bloc
 {
 	*b = (struct bitfile){
 		.blocks = blocks, .words = words, .mix = 0x9e3779b97f4a7c15, .checked = true};
-	snprintf(b->what, sizeof(b->what), "bitmap");
+	snprintf(b->what, sizeof(b->what), STATE_DIR ": %s", name ? name : "bitmap");
 	b->fd = name ? openat(dirfd, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 			      0600)
 		     : openat(dirfd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	return b->fd < 0 ? fault_errno(f, "%s: create", name ? name : "bitmap") : 0;
+	return b->fd < 0 ? fault_errno(f, "%s: create", b->what) : 0;
 }
 
 int bitfile_put(struct bitfile *b, uint64_t first, const uint64_t *words, size_t n, struct fault *f)
@@ -44,7 +45,7 @@ int bitfile_put(struct bitfile *b, uint64_t first, const uint64_t *words, size_t
 		b->mix ^= b->mix >> 32;
 	}
 	if (io_pwrite_full(b->fd, page, n * 8, PAGE + first * 8))
-		return fault_errno(f, "bitmap: write at %" PRIu64, PAGE + first * 8);
+		return fault_errno(f, "%s: write at %" PRIu64, b->what, PAGE + first * 8);
 	return 0;
 }
 
@@ -86,7 +87,7 @@ int bitfile_end(struct bitfile *b, const void *records, uint32_t n, size_t size,
 	uint64_t sum;
 
 	if (sum_pages(b, &sum))
-		return fault_errno(f, "bitmap: read again");
+		return fault_errno(f, "%s: read", b->what);
 	put_le64(head + 8, b->blocks);
 	put_le64(head + 16, b->words);
 	put_le64(head + 24, b->set);
@@ -96,7 +97,7 @@ int bitfile_end(struct bitfile *b, const void *records, uint32_t n, size_t size,
 	put_le64(head + HEAD_CHECK, check_of(head, HEAD_CHECK, 0));
 	if (io_pwrite_full(b->fd, head, sizeof(head), 0) ||
 	    io_pwrite_full(b->fd, records, n * size, records_at(b)))
-		return fault_errno(f, "bitmap: write its records");
+		return fault_errno(f, "%s: write its records", b->what);
 	return 0;
 }
 

@@ -88,6 +88,7 @@ void awaited_free(struct awaited *a, size_t n);
 void commit_acks(struct awaited *a, size_t n, const char *consumer, int fd, int stop,
 		 uint64_t timeout_s, struct verdict *v);
 // Exit code and words of a verdict; says the words on stderr.
-int verdict_report(const struct verdict *v, const struct awaited *a, size_t n);
+int verdict_report(const struct verdict *v, const struct awaited *a, size_t n,
+		   const char *consumer);
 
 #endif

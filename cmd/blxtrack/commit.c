@@ -269,15 +269,19 @@ void commit_acks(struct awaited *a, size_t n, const char *consumer, int fd, int 
 			     "the pipe ended without an ack that the epoch is applied");
 }
 
-static int check_lost(const struct awaited *a)
+static int check_lost(const struct awaited *a, const char *consumer)
 {
 	struct session s;
+	struct consumer c;
 	struct fault f;
 	int code = 0;
 
 	if (!session_open(&s, (char *[]){(char *)a->dev}, 1, &f)) {
 		if (s.want[0]->lost[0]) {
 			warn("%s: tracking is incomplete: %s", a->dev, s.want[0]->lost);
+			code = BLX_RESYNC;
+		} else if (!consumer_load(s.want[0], consumer, &c, &f) && c.lost) {
+			warn("%s: the history that consumer %s had is lost", a->dev, consumer);
 			code = BLX_RESYNC;
 		}
 		session_close(&s);
@@ -288,7 +292,7 @@ static int check_lost(const struct awaited *a)
 	return code;
 }
 
-int verdict_report(const struct verdict *v, const struct awaited *a, size_t n)
+int verdict_report(const struct verdict *v, const struct awaited *a, size_t n, const char *consumer)
 {
 	int code = v->code;
 
@@ -297,7 +301,7 @@ int verdict_report(const struct verdict *v, const struct awaited *a, size_t n)
 	warn("%s%s%s", v->dev ? v->dev : "", v->dev ? ": " : "", v->why);
 	// what the pipe says may only be the echo of a tracker that had nothing true to list
 	for (size_t i = 0; i < n; i++)
-		if (check_lost(&a[i]))
+		if (check_lost(&a[i], consumer))
 			code = BLX_RESYNC;
 	return code;
 }
@@ -323,7 +327,7 @@ int cmd_commit(int argc, char **argv)
 		die_errno("commit");
 	session_close(&s);
 	commit_acks(a, n, o.consumer, STDIN_FILENO, -1, o.timeout, &v);
-	int code = verdict_report(&v, a, n);
+	int code = verdict_report(&v, a, n, o.consumer);
 	awaited_free(a, n);
 	return code;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "extra.h"
 #include "kv.h"
 #include "state.h"
 
@@ -31,6 +32,18 @@ uint64_t consumer_acked(const struct consumer *c)
 	return c->has_base ? c->epoch : 0;
 }
 
+static int unreadable(const struct tracked *t, const char *name, struct fault *f)
+{
+	char why[sizeof(f->text)];
+
+	if (f->code != BLX_RESYNC)
+		return -1;
+	memcpy(why, f->text, sizeof(why));
+	return fault_set(f, BLX_RESYNC,
+			 "%s: %s; run 'blxtrack consumer reset %s /dev/%s' for a full copy",
+			 t->dev.name, why, name, t->dev.name);
+}
+
 int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f)
 {
 	char file[128];
@@ -45,7 +58,7 @@ int consumer_load(const struct tracked *t, const char *name, struct consumer *c,
 	file_name(file, sizeof(file), name);
 	memset(c, 0, sizeof(*c));
 	if (kv_load(&kv, t->dirfd, file, f))
-		return -1;
+		return unreadable(t, name, f);
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->epoch = kv_u64(&kv, "epoch");
 	if ((c->has_base = kv_has(&kv, "base")))
@@ -67,7 +80,7 @@ int consumer_load(const struct tracked *t, const char *name, struct consumer *c,
 	c->again_epoch = kv_u64(&kv, "again-epoch");
 	int bad = kv_check(&kv, f);
 	kv_free(&kv);
-	return bad;
+	return bad ? unreadable(t, name, f) : 0;
 }
 
 int consumer_save(const struct tracked *t, const struct consumer *c, struct fault *f)
@@ -100,6 +113,16 @@ int consumer_save(const struct tracked *t, const struct consumer *c, struct faul
 		"\nresync-epoch: %" PRIu64 "\n",
 		c->extra[EXTRA_RESYNC], c->extra[EXTRA_AGAIN], c->again_epoch, c->resync_epoch);
 	return kv_end(&o, t->dirfd, file, f);
+}
+
+int consumer_lose(const struct tracked *t, struct consumer *c, struct fault *f)
+{
+	c->lost = true;
+	c->epoch = t->epoch;
+	c->has_base = c->has_partial = c->resync = false;
+	c->cursor = 0;
+	memset(c->extra, 0, sizeof(c->extra));
+	return consumer_save(t, c, f) || extra_tidy(t, c, f) ? -1 : 0;
 }
 
 int consumer_remove(const struct tracked *t, const char *name, struct fault *f)

@@ -53,13 +53,23 @@ static int add(struct session *s, const char *name, bool now, struct fault *f)
 	return consumer_save(t, &c, f);
 }
 
+// Its name, to C. Its record may be damaged.
+static int known(const struct tracked *t, const char *name, struct consumer *c, struct fault *f)
+{
+	struct consumer old;
+
+	if (consumer_load(t, name, &old, f) && f->code != BLX_RESYNC)
+		return -1;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	return 0;
+}
+
 static int reset(struct session *s, const char *name, struct fault *f)
 {
-	struct consumer old, c = {0};
+	struct consumer c = {0};
 
-	if (consumer_load(s->want[0], name, &old, f))
+	if (known(s->want[0], name, &c, f))
 		return -1;
-	memcpy(c.name, old.name, sizeof(c.name));
 	c.epoch = s->want[0]->epoch;
 	c.added = time(NULL);
 	return consumer_save(s->want[0], &c, f) || extra_tidy(s->want[0], &c, f) ? -1 : 0;
@@ -67,11 +77,10 @@ static int reset(struct session *s, const char *name, struct fault *f)
 
 static int remove_one(struct session *s, const char *name, struct fault *f)
 {
-	struct consumer c, none = {0};
+	struct consumer none = {0};
 
-	if (consumer_load(s->want[0], name, &c, f) || consumer_remove(s->want[0], name, f))
+	if (known(s->want[0], name, &none, f) || consumer_remove(s->want[0], name, f))
 		return -1;
-	memcpy(none.name, c.name, sizeof(none.name));
 	return extra_tidy(s->want[0], &none, f);
 }
 

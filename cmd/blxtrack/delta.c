@@ -236,6 +236,16 @@ void delta_all_free(struct delta *all, size_t n)
 	free(all);
 }
 
+int delta_count(const struct tracked *t, size_t *n, struct fault *f)
+{
+	uint64_t *numbers;
+
+	if (list_numbers(t, &numbers, n, f))
+		return -1;
+	free(numbers);
+	return 0;
+}
+
 int delta_drop(const struct tracked *t, uint64_t epoch, struct fault *f)
 {
 	uint64_t *numbers;
@@ -329,12 +339,10 @@ static int merge_two(const struct tracked *t, struct delta *a, struct delta *b, 
 int delta_merge(const struct tracked *t, size_t max, struct fault *f)
 {
 	struct delta *all;
-	uint64_t *numbers;
 	size_t n;
 
-	if (list_numbers(t, &numbers, &n, f))
+	if (delta_count(t, &n, f))
 		return -1;
-	free(numbers);
 	if (n <= max) // most often; and what nobody reads need not be whole
 		return 0;
 	if (open_all(t, 0, &all, &n, f))

@@ -37,6 +37,9 @@ int delta_all(const struct tracked *t, uint64_t after, struct delta **all, size_
 	      struct fault *f);
 void delta_all_free(struct delta *all, size_t n);
 
+// How many there are.
+int delta_count(const struct tracked *t, size_t *n, struct fault *f);
+
 // Drop those with numbers up to and including EPOCH.
 int delta_drop(const struct tracked *t, uint64_t epoch, struct fault *f);
 // While there are more than MAX, merge pairs of neighbours (one pass: at least half of them are

@@ -124,7 +124,10 @@ int flip_tidy(const struct tracked *t, struct fault *f)
 		if (c[i].epoch < acked)
 			acked = c[i].epoch;
 	free(c);
-	return delta_drop(t, acked, f) || delta_merge(t, DELTAS_MAX, f) ? -1 : 0;
+	if (delta_drop(t, acked, f))
+		return -1;
+	// what cannot be merged, for want of room most likely, is lost to nobody
+	return delta_merge(t, DELTAS_MAX, f) && f->code != BLX_SYSTEM ? -1 : 0;
 }
 
 // Sizes that the wanted devices have grown to; 0 where they have not.

@@ -378,6 +378,19 @@ static int get_pin(int layout, const char *kind, const char *name, struct fault 
 	return fd;
 }
 
+bool kernel_tracks(void)
+{
+	struct fault f;
+	uint32_t disk;
+	int fd = get_pin(TRACK_LAYOUT, "map", "devices", &f);
+
+	if (fd < 0)
+		return false;
+	bool any = !bpf_map_get_next_key(fd, NULL, &disk);
+	close(fd);
+	return any;
+}
+
 static void *map_array(int layout, const char *name, size_t size, struct fault *f)
 {
 	int fd = get_pin(layout, "map", name, f);

@@ -48,6 +48,8 @@ void kernel_unload_way(enum way way);
 void kernel_programs(enum way way, enum program *first, enum program *end);
 // Are there pins of ours, of whatever layout?
 bool kernel_present(void);
+// Do its programs track any device?
+bool kernel_tracks(void);
 int kernel_open(struct kernel *k, struct fault *f);
 int kernel_open_layout(struct kernel *k, int layout, struct fault *f);
 void kernel_close(struct kernel *k);

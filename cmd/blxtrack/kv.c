@@ -7,6 +7,7 @@
 #include "file.h"
 #include "kv.h"
 #include "num.h"
+#include "reserve.h"
 
 enum { KV_MAX = 1 << 20 };
 
@@ -118,8 +119,13 @@ int kv_end(struct kv_out *o, int dirfd, const char *name, struct fault *f)
 	fputs(line, o->to);
 	int bad = ferror(o->to) | fclose(o->to);
 
-	if (bad || file_replace(dirfd, name, o->text, o->n))
+	bad = bad || file_replace(dirfd, name, o->text, o->n);
+	if (bad && errno == ENOSPC)
+		bad = reserve_spend(dirfd, name, o->text, o->n);
+	if (bad)
 		bad = fault_errno(f, "tracking state %s: write", name);
+	else
+		reserve_make();
 	free(o->text);
 	return bad ? -1 : 0;
 }

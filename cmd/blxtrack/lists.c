@@ -24,13 +24,8 @@ static int check_labels(const struct session *s, struct fault *f)
 	return 0;
 }
 
-static int load_consumer(const struct tracked *t, const char *name, struct consumer *c,
-			 struct fault *f)
+static int lost(const struct tracked *t, const struct consumer *c, struct fault *f)
 {
-	if (consumer_load(t, name, c, f))
-		return -1;
-	if (!c->lost)
-		return 0;
 	return fault_set(
 		f, BLX_RESYNC,
 		"%s: the history that consumer %s had is lost: send the differences "
@@ -39,7 +34,29 @@ static int load_consumer(const struct tracked *t, const char *name, struct consu
 		t->dev.name, c->name, c->name, t->dev.name);
 }
 
-static int open_each(struct lists *l, struct session *s, const struct consumer *c,
+static int load_consumer(const struct tracked *t, const char *name, struct consumer *c,
+			 struct fault *f)
+{
+	if (consumer_load(t, name, c, f))
+		return -1;
+	return c->lost ? lost(t, c, f) : 0;
+}
+
+// What its list is made of is damaged: then the list never comes, and the way on is that of any
+// history that is lost.
+static int take_damage(const struct tracked *t, struct consumer *c, struct fault *f)
+{
+	struct fault ignored;
+
+	if (f->code != BLX_RESYNC)
+		return -1;
+	warn("%s", f->text);
+	if (consumer_lose(t, c, &ignored))
+		return -1;
+	return lost(t, c, f);
+}
+
+static int open_each(struct lists *l, struct session *s, struct consumer *c,
 		     const struct options *o, struct fault *f)
 {
 	struct token group;
@@ -51,7 +68,7 @@ static int open_each(struct lists *l, struct session *s, const struct consumer *
 		struct changes *ch = &l->each[i];
 		if (o->preview ? changes_preview(ch, &s->k, t, &c[i], f)
 			       : changes_open(ch, t, &c[i], session_stamp(s, t), o->max, f))
-			return -1;
+			return o->preview ? -1 : take_damage(t, &c[i], f);
 		l->n++;
 		if (s->nwant > 1 && !o->preview) {
 			ch->head.group_at = (uint32_t)l->n;

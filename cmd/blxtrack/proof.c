@@ -318,7 +318,9 @@ static int prove_host(const struct kernel *k, struct tracked *t, struct fault *f
 	struct host h;
 
 	if (host_load_layout(&h, k->layout, f))
-		return -1;
+		return f->code == BLX_RESYNC
+			       ? tracked_lose(t, f, "the record of its programs is damaged or gone")
+			       : -1;
 	if (kernel_ids(k->layout, &now, f))
 		return -1;
 	for (kernel_programs(t->way, &p, &end); p < end; p++)

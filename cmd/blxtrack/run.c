@@ -233,7 +233,7 @@ static int judge(const struct run *r, const struct verdict *v)
 		warn("%s%s%s was killed by signal %d", dev, colon, r->cmd[0], WTERMSIG(r->status));
 	else if (r->status && !v->told)
 		warn("%s%s%s exited with status %d", dev, colon, r->cmd[0], WEXITSTATUS(r->status));
-	int code = verdict_report(v, r->awaited, r->n);
+	int code = verdict_report(v, r->awaited, r->n, r->o.consumer);
 	return code ? code : r->status ? BLX_SYSTEM : BLX_OK;
 }
 

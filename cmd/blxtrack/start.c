@@ -262,14 +262,8 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 	if (consumer_all(t, &c, &n, f))
 		return -1;
 	int bad = 0;
-	for (size_t i = 0; i < n && !bad; i++) {
-		c[i].lost = true;
-		c[i].epoch = t->epoch;
-		c[i].has_base = c[i].has_partial = c[i].resync = false;
-		c[i].cursor = 0;
-		memset(c[i].extra, 0, sizeof(c[i].extra));
-		bad = consumer_save(t, &c[i], f) || extra_tidy(t, &c[i], f);
-	}
+	for (size_t i = 0; i < n && !bad; i++)
+		bad = consumer_lose(t, &c[i], f);
 	free(c);
 	return bad;
 }
@@ -396,6 +390,7 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 static bool host_intact(void)
 {
 	struct kernel_ids now;
+	struct kernel k;
 	struct host h;
 	struct fault f;
 	enum program p, end;
@@ -407,7 +402,11 @@ static bool host_intact(void)
 		if (!h.ids.link[p])
 			kernel_unload_way(way);
 	}
-	return !kernel_ids(TRACK_LAYOUT, &now, &f) && !memcmp(&now, &h.ids, sizeof(now));
+	if (kernel_ids(TRACK_LAYOUT, &now, &f) || memcmp(&now, &h.ids, sizeof(now)) ||
+	    kernel_open(&k, &f))
+		return false;
+	kernel_close(&k);
+	return true;
 }
 
 // Somebody's hands were at the pins: no device's history is whole, and no slot of theirs is left.
@@ -432,6 +431,8 @@ static int abandon_kernel(struct fault *f)
 // State, and what of the kernel side is there, as they must be before any device can start.
 static int ready_host(struct fault *f)
 {
+	struct host h;
+
 	if (kernel_present() && !state_mounted())
 		return fault_set(f, BLX_RESYNC,
 				 "%s is gone while the kernel still tracks: run 'blxtrack stop "
@@ -439,6 +440,9 @@ static int ready_host(struct fault *f)
 				 "then start again",
 				 STATE_DIR);
 	if (state_mount(f))
+		return -1;
+	// that of another version is left alone
+	if (kernel_present() && host_load(&h, f) && f->code != BLX_RESYNC)
 		return -1;
 	return kernel_present() && !host_intact() ? abandon_kernel(f) : 0;
 }

@@ -17,6 +17,7 @@
 #include "num.h"
 #include "state.h"
 
+#define HOST "host"
 enum { TMPFS_MAGIC = 0x01021994, POLL_NS = 5000000 };
 
 int state_lock(int timeout_s, struct fault *f)
@@ -63,6 +64,18 @@ int state_mount(struct fault *f)
 	return 0;
 }
 
+bool state_gone(struct fault *f)
+{
+	if (!kernel_present() ||
+	    (state_mounted() && (!access(STATE_DIR "/" HOST, F_OK) || !kernel_tracks())))
+		return false;
+	fault_set(f, BLX_RESYNC,
+		  "%s is gone while the kernel still tracks: the history is lost; run 'blxtrack "
+		  "stop --all --force' and start again",
+		  STATE_DIR);
+	return true;
+}
+
 int state_unmount(struct fault *f)
 {
 	if (state_mounted() && umount2(STATE_DIR, MNT_DETACH))
@@ -95,7 +108,7 @@ int host_save(const struct host *h, struct fault *f)
 			"link%d: %u\nprog%d: %u\napart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64
 			"\n",
 			i, h->ids.link[i], i, h->ids.prog[i], i, h->apart_lo[i], i, h->apart_hi[i]);
-	int bad = kv_end(&o, dir, "host", f);
+	int bad = kv_end(&o, dir, HOST, f);
 	close(dir);
 	return bad;
 }
@@ -108,7 +121,7 @@ int host_load_layout(struct host *h, int layout, struct fault *f)
 	memset(h, 0, sizeof(*h));
 	if (dir < 0)
 		return -1;
-	int bad = kv_load(&kv, dir, "host", f);
+	int bad = kv_load(&kv, dir, HOST, f);
 	close(dir);
 	if (bad)
 		return -1;
@@ -128,7 +141,8 @@ int host_load_layout(struct host *h, int layout, struct fault *f)
 	kv_free(&kv);
 	if (!bad && !ours)
 		return fault_set(f, BLX_SYSTEM,
-				 "tracking was started by another version of blxtrack");
+				 "tracking was started by another version of blxtrack: run "
+				 "'blxtrack stop --all --force', then start again");
 	return bad;
 }
 
@@ -281,12 +295,8 @@ int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault
 	t->dev.minor = minor;
 	dir_name(path, sizeof(path), major, minor);
 	t->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (t->dirfd < 0 && errno == ENOENT && kernel_present() && !state_mounted())
-		return fault_set(
-			f, BLX_RESYNC,
-			"%s is gone while the kernel still tracks: the history is lost; run "
-			"'blxtrack stop --all --force' and start again",
-			STATE_DIR);
+	if (t->dirfd < 0 && errno == ENOENT && state_gone(f))
+		return -1;
 	if (t->dirfd < 0 && errno == ENOENT)
 		return fault_set(f, BLX_TARGET,
 				 "device %u:%u is not tracked: run 'blxtrack start' first", major,
@@ -304,7 +314,13 @@ int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault
 	if (!tracked_read(t, f))
 		return 0;
 	tracked_close(t);
-	return -1;
+	if (f->code != BLX_RESYNC)
+		return -1;
+	char why[sizeof(f->text)];
+	memcpy(why, f->text, sizeof(why));
+	return fault_set(f, BLX_RESYNC,
+			 "device %u:%u: %s; run 'blxtrack stop --all --force' and start again",
+			 major, minor, why);
 }
 
 // MAJOR:MINOR

@@ -81,6 +81,8 @@ int state_lock(int timeout_s, struct fault *f);
 // Mount the tmpfs if it is not there.
 int state_mount(struct fault *f);
 bool state_mounted(void);
+// Somebody unmounted or emptied it while the kernel tracks: true, and the fault.
+bool state_gone(struct fault *f);
 int state_unmount(struct fault *f);
 
 int host_save(const struct host *h, struct fault *f);
@@ -146,6 +148,9 @@ uint64_t consumer_acked(const struct consumer *c);
 
 int consumer_load(const struct tracked *t, const char *name, struct consumer *c, struct fault *f);
 int consumer_save(const struct tracked *t, const struct consumer *c, struct fault *f);
+// Its position is not known any more: it needs a resync or a reset, and what is written from now
+// on.
+int consumer_lose(const struct tracked *t, struct consumer *c, struct fault *f);
 int consumer_remove(const struct tracked *t, const char *name, struct fault *f);
 bool consumer_exists(const struct tracked *t, const char *name);
 // malloc'ed, sorted by name.

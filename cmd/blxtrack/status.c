@@ -26,7 +26,7 @@ struct report {
 	uint64_t *lacks; // bytes, a consumer each
 	uint64_t *again; // bytes of them that could not be read, or are wrong on the other side
 	uint64_t *age;   // seconds since the epoch it acked was cut
-	uint64_t deltas;
+	size_t deltas;
 };
 
 static void usage(FILE *to)
@@ -107,15 +107,10 @@ static void refresh(const struct session *s, struct tracked *t)
 
 static int gather(const struct session *s, struct tracked *t, struct report *r, struct fault *f)
 {
-	struct delta *d;
-	size_t nd;
-
 	*r = (struct report){.t = t};
 	refresh(s, t);
-	if (consumer_all(t, &r->consumers, &r->n, f) || delta_all(t, 0, &d, &nd, f))
+	if (consumer_all(t, &r->consumers, &r->n, f) || delta_count(t, &r->deltas, f))
 		return -1;
-	r->deltas = nd;
-	delta_all_free(d, nd);
 	r->lacks = calloc(r->n + 1, sizeof(*r->lacks));
 	r->again = calloc(r->n + 1, sizeof(*r->again));
 	r->age = calloc(r->n + 1, sizeof(*r->age));
@@ -244,9 +239,8 @@ static void print_text(const struct report *r)
 	       " bytes in blocks of %u, %" PRIu64 " KiB of kernel memory\n",
 	       t->label, lineage, t->epoch, t->dev.size, t->block,
 	       (kernel_bitmap_bytes(tracked_blocks(t)) + 1023) / 1024);
-	printf("  by %s; coverage: %s%s; %" PRIu64 " deltas kept\n", way_text(t->way),
-	       proof_text(t->proof), t->ignore_passthrough ? ", passthrough ignored" : "",
-	       r->deltas);
+	printf("  by %s; coverage: %s%s; %zu deltas kept\n", way_text(t->way), proof_text(t->proof),
+	       t->ignore_passthrough ? ", passthrough ignored" : "", r->deltas);
 	if (!strncmp(t->backing, "table ", 6) && !kernel_has(SIDE_TABLES))
 		printf("  this kernel shows no change of a device-mapper table that is changed "
 		       "back\n");
@@ -281,7 +275,7 @@ static void print_json(const struct report *r, bool first)
 	json_string(stdout, t->lost);
 	printf(",\"lineage\":\"%s\",\"epoch\":%" PRIu64 ",\"size\":%" PRIu64
 	       ",\"block\":%u,\"way\":\"%s\",\"proof\":\"%s\",\"label\":\"%s\","
-	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%" PRIu64 ",\"started\":%" PRId64
+	       "\"kernel_bytes\":%" PRIu64 ",\"deltas\":%zu,\"started\":%" PRId64
 	       ",\"unseen\":%" PRIu64 ",\"consumers\":[",
 	       lineage, t->epoch, t->dev.size, t->block, way_words[t->way], proof_word(t->proof),
 	       t->label, kernel_bitmap_bytes(tracked_blocks(t)), r->deltas, t->started,
@@ -464,11 +458,8 @@ int cmd_status(int argc, char **argv)
 
 	if (session_open_any(&s, argv + optind, (size_t)(argc - optind), &f))
 		give_up(&o, &f);
-	if (kernel_present() && !state_mounted()) {
-		fault_set(&f, BLX_RESYNC,
-			  STATE_DIR " is gone while the kernel still tracks: the history is lost");
+	if (state_gone(&f))
 		give_up(&o, &f);
-	}
 	struct report *reports = calloc(s.n + 1, sizeof(*reports));
 	if (!reports)
 		die_errno("status");
