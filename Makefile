@@ -86,10 +86,10 @@ include tests/tests.mk
 DEPS_BUILD := gcc libc6-dev make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libzstd-dev libxxhash-dev \
 	liburing-dev libssl-dev
 DEPS_DEMO := bc e2fsprogs fio iproute2 mount openssh-client openssh-server procps python3 sqlite3 util-linux
-DEPS_VM = $(if $(filter x86_64,$(shell uname -m)),busybox-static cpio kmod qemu-system-x86 xz-utils \
+DEPS_VM = $(if $(filter x86_64,$(shell uname -m)),busybox-static cpio kmod qemu-system-x86 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd))
 DEPS_TEST = $(DEPS_DEMO) $(DEPS_VM) bats bsdextrautils btrfs-progs clang-format clang-tidy fdisk mandoc ncat \
-	netcat-openbsd netcat-traditional shellcheck strace xfsprogs xxhash zstd
+	netcat-openbsd netcat-traditional shellcheck strace xfsprogs xxhash xz-utils zstd
 
 deps:
 	contrib/install-deps $(DEPS_BUILD) $(DEPS_TEST)

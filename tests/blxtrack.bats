@@ -85,7 +85,7 @@ listed() {
   has "usage: blxtrack COMMAND"
   run -0 blxtrack --version
   has "blxtrack (blx)"
-  for command in start stop drain commit run consumer resync follow status; do
+  for command in start stop drain commit run consumer resync follow status upgrade; do
     run -0 blxtrack "$command" --help
     has "usage: blxtrack $command"
   done

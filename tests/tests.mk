@@ -14,7 +14,17 @@ $(BUILD)/tools/btfcheck: TOOL_LIBS := -lbpf -lelf -lz
 $(BUILD)/tools/%: $(BUILD)/tests/tools/%.o $(LIBBLX)
 	@mkdir -p $(@D)
 	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBBLX) $(TOOL_LIBS) -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
-tools: $(TOOLS)
+
+# blxtrack of the previous release, whose tracking `upgrade` takes over. All it leaves is the program.
+PREVIOUS := $(abspath $(BUILD))/previous
+$(BUILD)/previous/blxtrack: tests/data/blx-0.1.0.tar.xz
+	rm -rf '$(PREVIOUS)' && mkdir -p '$(PREVIOUS)'
+	tar -xJf $< -C '$(PREVIOUS)' --strip-components=1
+	$(MAKE) -C '$(PREVIOUS)' BUILD=build SANITIZE= CFLAGS=-O2 build/bin/blxtrack
+	mv '$(PREVIOUS)/build/bin/blxtrack' '$(PREVIOUS).new' && rm -rf '$(PREVIOUS)' && mkdir '$(PREVIOUS)'
+	mv '$(PREVIOUS).new' '$(PREVIOUS)/blxtrack'
+
+tools: $(TOOLS) $(BUILD)/previous/blxtrack
 .PHONY: tools
 
 include tests/fuzz/fuzz.mk

@@ -20,6 +20,7 @@ int cmd_consumer(int argc, char **argv);
 int cmd_resync(int argc, char **argv);
 int cmd_follow(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 
 // Refuse a command line: the message (NULL: getopt has printed it) and where the help of the
 // running command is; exits.
@@ -54,6 +55,10 @@ void session_close(struct session *s);
 int session_flip(struct session *s, struct fault *f);
 // The flip's stamp of a wanted device.
 const struct stamp *session_stamp(const struct session *s, const struct tracked *t);
+
+// Have the device marked in its slot, which is allocated; what is in flight, and would not be seen,
+// is done then.
+int activate(struct kernel *k, struct tracked *t, struct fault *f);
 
 // Ranges that an epoch's acks say could not be read, ascending, and the epoch's token.
 struct unread {

@@ -25,6 +25,17 @@ static void zero(const struct bitmap *b)
 	memset(b->summary, 0, b->nsummary * 8);
 }
 
+// What a bitmap holds becomes the next delta. The number is spent before the delta exists: a kill
+// leaves a gap, never a number used twice.
+static int cut(struct tracked *t, const struct bitmap *b, struct stamp *stamp, struct fault *f)
+{
+	t->epoch++;
+	if (tracked_save(t, f) || delta_write(t, t->epoch, b, stamp, f))
+		return -1;
+	t->newest = t->epoch;
+	return 0;
+}
+
 // Turn one bitmap that nobody marks any more into the next delta, then zero it. Without ALWAYS an
 // empty one leaves none.
 static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, bool always,
@@ -36,16 +47,26 @@ static int harvest(const struct kernel *k, struct tracked *t, uint32_t parity, b
 	if (kernel_bitmap_map(k, t->slot, parity, &b, f))
 		return -1;
 	if (always || any_marked(&b)) {
-		// the number is spent before the delta exists: a kill leaves a gap, never a number
-		// used twice
-		t->epoch++;
-		bad = tracked_save(t, f) || delta_write(t, t->epoch, &b, stamp, f);
-		if (!bad) {
-			t->newest = t->epoch;
+		bad = cut(t, &b, stamp, f);
+		if (!bad)
 			zero(&b);
-		}
 	}
 	kernel_bitmap_unmap(&b);
+	return bad ? -1 : 0;
+}
+
+int flip_copy(const struct kernel *k, struct tracked *t, struct fault *f)
+{
+	struct stamp stamp;
+	struct bitmap b;
+	int bad = 0;
+
+	for (uint32_t parity = 0; parity < 2 && !bad; parity++) {
+		if (kernel_bitmap_map(k, t->slot, parity, &b, f))
+			return -1;
+		bad = any_marked(&b) && cut(t, &b, &stamp, f);
+		kernel_bitmap_unmap(&b);
+	}
 	return bad ? -1 : 0;
 }
 

@@ -17,6 +17,10 @@
 int flip(const struct kernel *k, struct tracked *all, size_t n, const bool *wanted,
 	 struct stamp *stamps, struct fault *f);
 
+// What the bitmaps of both parities hold becomes deltas, and stays there: for who hands over to
+// other programs, which mark already what is marked from now on.
+int flip_copy(const struct kernel *k, struct tracked *t, struct fault *f);
+
 // Drop the deltas that every consumer has acked; merge neighbours where there are many.
 int flip_tidy(const struct tracked *t, struct fault *f);
 

@@ -64,7 +64,7 @@ static void pin_path(char *path, size_t n, int layout, const char *kind, const c
 	snprintf(path, n, "%s/%s-%s", pins, kind, name);
 }
 
-static void link_path(char *path, size_t n, int layout, enum program p)
+void kernel_link_path(char *path, size_t n, int layout, enum program p)
 {
 	pin_path(path, n, layout, "link", program_names[p]);
 }
@@ -187,20 +187,27 @@ static void remove_pins(const char *dir)
 	rmdir(dir);
 }
 
-static void remove_all_pins(void)
+// All pins but those of one layout (0: none). 0, or -1 if some are left, with errno.
+static int remove_others(int layout)
 {
 	DIR *d = opendir(KERNEL_PINS);
 	struct dirent *e;
-	char path[sizeof(KERNEL_PINS) + 1 + sizeof(e->d_name)];
+	char path[sizeof(KERNEL_PINS) + 1 + sizeof(e->d_name)], keep[64];
+	int bad = 0;
 
+	pins_path(keep, sizeof(keep), layout);
 	while (d && (e = readdir(d))) {
 		snprintf(path, sizeof(path), KERNEL_PINS "/%s", e->d_name);
-		if (e->d_type == DT_DIR && e->d_name[0] != '.')
-			remove_pins(path);
+		if (e->d_type != DT_DIR || e->d_name[0] == '.' || !strcmp(path, keep))
+			continue;
+		remove_pins(path);
+		bad = bad || !access(path, F_OK);
 	}
 	if (d)
 		closedir(d);
-	remove_pins(KERNEL_PINS);
+	if (layout != OLDEST_LAYOUT)
+		remove_pins(KERNEL_PINS);
+	return bad ? -1 : 0;
 }
 
 static void remove_links(enum way way)
@@ -208,7 +215,7 @@ static void remove_links(enum way way)
 	char path[128];
 
 	for (enum program p = sides[way].first; p < sides[way].end; p++) {
-		link_path(path, sizeof(path), TRACK_LAYOUT, p);
+		kernel_link_path(path, sizeof(path), TRACK_LAYOUT, p);
 		unlink(path);
 	}
 }
@@ -223,7 +230,7 @@ static int attach_and_pin(struct bpf_object *o, enum way way, struct fault *f)
 		if (!link)
 			return fault_errno(f, "attach %s to the block layer's tracepoints",
 					   program_names[p]);
-		link_path(path, sizeof(path), TRACK_LAYOUT, p);
+		kernel_link_path(path, sizeof(path), TRACK_LAYOUT, p);
 		int bad = bpf_link__pin(link, path);
 		if (bad)
 			fault_errno(f, "%s: pin", path);
@@ -342,7 +349,7 @@ bool kernel_layout_has(int layout, enum way way)
 {
 	char path[128];
 
-	link_path(path, sizeof(path), layout, sides[way].first);
+	kernel_link_path(path, sizeof(path), layout, sides[way].first);
 	return !access(path, F_OK);
 }
 
@@ -470,122 +477,13 @@ void kernel_close(struct kernel *k)
 
 int kernel_unload(struct fault *f)
 {
-	remove_all_pins();
+	remove_others(0);
 	if (kernel_present())
 		return fault_errno(f, "%s: remove", KERNEL_PINS);
 	return 0;
 }
 
-int kernel_unload_layout(int layout, struct fault *f)
+int kernel_unload_others(int layout, struct fault *f)
 {
-	char pins[64], path[128];
-
-	pins_path(pins, sizeof(pins), layout);
-	remove_pins(pins);
-	rmdir(KERNEL_PINS);
-	pin_path(path, sizeof(path), layout, "map", "bitmaps");
-	if (!access(path, F_OK))
-		return fault_set(f, BLX_SYSTEM, "%s: it cannot be removed", path);
-	return 0;
-}
-
-// ---- what runs
-
-// 1: no such link
-static int link_info(int layout, enum program p, struct bpf_link_info *info, struct fault *f)
-{
-	char path[128];
-	uint32_t n = sizeof(*info);
-
-	memset(info, 0, sizeof(*info));
-	link_path(path, sizeof(path), layout, p);
-	int fd = bpf_obj_get(path);
-	if (fd < 0)
-		return errno == ENOENT ? 1 : fault_errno(f, "%s", path);
-	int bad = bpf_obj_get_info_by_fd(fd, info, &n);
-	if (bad)
-		fault_errno(f, "%s: info", path);
-	close(fd);
-	return bad ? -1 : 0;
-}
-
-enum program kernel_layout_programs(int layout)
-{
-	return layout == 3 ? LAYOUT_3_PROGRAMS : PROGRAMS;
-}
-
-int kernel_ids(int layout, struct kernel_ids *ids, struct fault *f)
-{
-	for (enum program p = 0; p < PROGRAMS; p++) {
-		struct bpf_link_info info;
-		if (link_info(layout, p, &info, f) < 0)
-			return -1;
-		ids->link[p] = info.id;
-		ids->prog[p] = info.prog_id;
-	}
-	return 0;
-}
-
-int kernel_misses(const struct kernel *k, uint64_t misses[PROGRAMS], struct fault *f)
-{
-	struct kernel_ids ids;
-
-	if (kernel_ids(k->layout, &ids, f))
-		return -1;
-	for (enum program p = 0; p < PROGRAMS; p++) {
-		struct bpf_prog_info info = {0};
-		uint32_t n = sizeof(info);
-		misses[p] = 0;
-		if (!ids.prog[p])
-			continue;
-		int fd = bpf_prog_get_fd_by_id(ids.prog[p]);
-		if (fd < 0)
-			return fault_errno(f, "tracking program %u%s", ids.prog[p],
-					   kernel_lacking());
-		int bad = bpf_obj_get_info_by_fd(fd, &info, &n);
-		if (bad)
-			fault_errno(f, "tracking program %u: info", ids.prog[p]);
-		close(fd);
-		if (bad)
-			return -1;
-		misses[p] = info.recursion_misses;
-	}
-	return 0;
-}
-
-int kernel_runs(const struct kernel *k, uint64_t runs[PROGRAMS], struct fault *f)
-{
-	uint64_t *all = calloc((size_t)k->ncpus, sizeof(*all));
-	int bad = all ? 0 : fault_errno(f, "count runs");
-
-	for (uint32_t p = 0; p < PROGRAMS && !bad; p++) {
-		runs[p] = 0;
-		if (p >= kernel_layout_programs(k->layout))
-			continue;
-		if (bpf_map_lookup_elem(k->runs, &p, all))
-			bad = fault_errno(f, "map runs: read");
-		for (int c = 0; c < k->ncpus; c++)
-			runs[p] += all[c];
-	}
-	free(all);
-	return bad;
-}
-
-int kernel_sums(const struct kernel *k, uint32_t slot, struct sums s[SUMS], struct fault *f)
-{
-	struct sums *all = calloc((size_t)k->ncpus, sizeof(*all));
-	int bad = all ? 0 : fault_errno(f, "count sectors");
-
-	for (uint32_t i = 0; i < SUMS && !bad; i++) {
-		uint32_t key = i * SLOTS + slot;
-		s[i] = (struct sums){0};
-		if (bpf_map_lookup_elem(k->sums, &key, all))
-			bad = fault_errno(f, "map sums: read");
-		for (int c = 0; c < k->ncpus; c++) {
-			s[i].written += all[c].written;
-			s[i].discarded += all[c].discarded;
-		}
-	}
-	free(all);
-	return bad;
+	return remove_others(layout) ? fault_errno(f, "%s: remove other layouts", KERNEL_PINS) : 0;
 }

@@ -5,6 +5,7 @@
 #define BLX_KERNEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "bpf/track.h"
@@ -53,10 +54,12 @@ bool kernel_tracks(void);
 int kernel_open(struct kernel *k, struct fault *f);
 int kernel_open_layout(struct kernel *k, int layout, struct fault *f);
 void kernel_close(struct kernel *k);
-// Detach and forget everything, of all layouts; what is of one.
+// Detach and forget everything; all but what is of one layout.
 int kernel_unload(struct fault *f);
-int kernel_unload_layout(int layout, struct fault *f);
+int kernel_unload_others(int layout, struct fault *f);
 
+// Where the link of a program is pinned.
+void kernel_link_path(char *path, size_t n, int layout, enum program p);
 // How many programs a layout has, the first of PROGRAMS.
 enum program kernel_layout_programs(int layout);
 int kernel_ids(int layout, struct kernel_ids *ids, struct fault *f);

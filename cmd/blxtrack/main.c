@@ -27,6 +27,8 @@ static const struct {
 	{"resync", cmd_resync, "[-c C] DEV < EXTENTS               take what a comparison found"},
 	{"follow", cmd_follow, "DEV...                               print writes as they happen"},
 	{"status", cmd_status, "[DEV...] [--json|--prometheus|--check --warn AGE --crit AGE]"},
+	{"upgrade", cmd_upgrade,
+	 "                                     take over what an older version tracks"},
 };
 
 static const char *running = ""; // the command's name
@@ -61,7 +63,7 @@ int main(int argc, char **argv)
 {
 	if (argc < 2)
 		usage_error("which command? start, stop, save, drain, commit, run, consumer, resync, "
-			    "follow or status");
+			    "follow, status or upgrade");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
 		usage(stdout);
 		close_stdout();

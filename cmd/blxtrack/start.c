@@ -268,7 +268,7 @@ static int reset_consumers(struct tracked *t, struct fault *f)
 	return bad;
 }
 
-static int activate(struct kernel *k, struct tracked *t, struct fault *f)
+int activate(struct kernel *k, struct tracked *t, struct fault *f)
 {
 	uint64_t blocks = tracked_blocks(t);
 	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);

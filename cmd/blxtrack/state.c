@@ -17,10 +17,27 @@
 #include "num.h"
 #include "state.h"
 
-#define HOST "host"
 enum { TMPFS_MAGIC = 0x01021994, POLL_NS = 5000000 };
 
 int state_lock(int timeout_s, struct fault *f)
+{
+	int fd = state_lock_any(timeout_s, f);
+
+	if (fd < 0)
+		return -1;
+	int layout = state_layout(HOST_RECORD);
+	if (!state_newer(f)) {
+		if ((!layout || layout == TRACK_LAYOUT) && !state_layout(HOST_NEXT))
+			return fd;
+		fault_set(f, BLX_SYSTEM,
+			  "tracking was started by another version of blxtrack; 'blxtrack upgrade' "
+			  "takes it over");
+	}
+	close(fd);
+	return -1;
+}
+
+int state_lock_any(int timeout_s, struct fault *f)
 {
 	int fd = open(STATE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
@@ -67,7 +84,7 @@ int state_mount(struct fault *f)
 bool state_gone(struct fault *f)
 {
 	if (!kernel_present() ||
-	    (state_mounted() && (!access(STATE_DIR "/" HOST, F_OK) || !kernel_tracks())))
+	    (state_mounted() && (!access(STATE_DIR "/" HOST_RECORD, F_OK) || !kernel_tracks())))
 		return false;
 	fault_set(f, BLX_RESYNC,
 		  "%s is gone while the kernel still tracks: the history is lost; run 'blxtrack "
@@ -91,64 +108,6 @@ static int open_dir(const char *path, struct fault *f)
 	if (fd < 0)
 		fault_errno(f, "%s", path);
 	return fd;
-}
-
-// ---- the host
-
-int host_save(const struct host *h, struct fault *f)
-{
-	struct kv_out o;
-	int dir = open_dir(STATE_DIR, f);
-
-	if (dir < 0 || kv_begin(&o, f))
-		return -1;
-	fprintf(o.to, "layout: %d\n", TRACK_LAYOUT);
-	for (int i = 0; i < PROGRAMS; i++)
-		fprintf(o.to,
-			"link%d: %u\nprog%d: %u\napart-lo%d: %" PRId64 "\napart-hi%d: %" PRId64
-			"\n",
-			i, h->ids.link[i], i, h->ids.prog[i], i, h->apart_lo[i], i, h->apart_hi[i]);
-	int bad = kv_end(&o, dir, HOST, f);
-	close(dir);
-	return bad;
-}
-
-int host_load_layout(struct host *h, int layout, struct fault *f)
-{
-	struct kv kv;
-	int dir = open_dir(STATE_DIR, f);
-
-	memset(h, 0, sizeof(*h));
-	if (dir < 0)
-		return -1;
-	int bad = kv_load(&kv, dir, HOST, f);
-	close(dir);
-	if (bad)
-		return -1;
-	bool ours = kv_u64(&kv, "layout") == (uint64_t)layout;
-	char key[32];
-	for (enum program i = 0; ours && i < kernel_layout_programs(layout); i++) {
-		snprintf(key, sizeof(key), "link%d", i);
-		h->ids.link[i] = (uint32_t)kv_u64(&kv, key);
-		snprintf(key, sizeof(key), "prog%d", i);
-		h->ids.prog[i] = (uint32_t)kv_u64(&kv, key);
-		snprintf(key, sizeof(key), "apart-lo%d", i);
-		h->apart_lo[i] = kv_i64(&kv, key);
-		snprintf(key, sizeof(key), "apart-hi%d", i);
-		h->apart_hi[i] = kv_i64(&kv, key);
-	}
-	bad = kv_check(&kv, f);
-	kv_free(&kv);
-	if (!bad && !ours)
-		return fault_set(f, BLX_SYSTEM,
-				 "tracking was started by another version of blxtrack: run "
-				 "'blxtrack stop --all --force', then start again");
-	return bad;
-}
-
-int host_load(struct host *h, struct fault *f)
-{
-	return host_load_layout(h, TRACK_LAYOUT, f);
 }
 
 // ---- a tracked device
@@ -177,7 +136,7 @@ static void write_balance(FILE *to, const char *what, const struct balance *b)
 		what, b->lo, what, b->hi, what, b->accounted, what, b->waiting);
 }
 
-int tracked_save(const struct tracked *t, struct fault *f)
+static int save_tracked(const struct tracked *t, const char *name, struct fault *f)
 {
 	struct kv_out o;
 	char lineage[UUID_TEXT];
@@ -212,7 +171,24 @@ int tracked_save(const struct tracked *t, struct fault *f)
 	write_balance(o.to, "sub-written", &t->sub_written);
 	write_balance(o.to, "sub-discarded", &t->sub_discarded);
 	fprintf(o.to, "unseen: %" PRIu64 "\n", t->unseen);
-	return kv_end(&o, t->dirfd, "state", f);
+	return kv_end(&o, t->dirfd, name, f);
+}
+
+int tracked_save(const struct tracked *t, struct fault *f)
+{
+	return save_tracked(t, "state", f);
+}
+
+int tracked_save_next(const struct tracked *t, struct fault *f)
+{
+	return save_tracked(t, "state.next", f);
+}
+
+int tracked_take_next(int dir, struct fault *f)
+{
+	if (renameat(dir, "state.next", dir, "state") && errno != ENOENT)
+		return fault_errno(f, "tracking state: replace");
+	return 0;
 }
 
 static void read_device(struct kv *kv, struct blkdev *d)
@@ -338,6 +314,30 @@ static bool number_of(const char *text, uint32_t *major, uint32_t *minor)
 	*major = (uint32_t)a;
 	*minor = (uint32_t)b;
 	return true;
+}
+
+int state_each(int (*each)(int dir, struct fault *f), struct fault *f)
+{
+	DIR *d = opendir(STATE_DIR);
+	struct dirent *e;
+	uint32_t major, minor;
+	int bad = 0;
+
+	if (!d)
+		return fault_errno(f, STATE_DIR);
+	for (errno = 0; !bad && (e = readdir(d)); errno = 0) {
+		if (!number_of(e->d_name, &major, &minor))
+			continue;
+		int dir = openat(dirfd(d), e->d_name,
+				 O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		bad = dir < 0 ? fault_errno(f, STATE_DIR "/%s", e->d_name) : each(dir, f);
+		if (dir >= 0)
+			close(dir);
+	}
+	if (!bad && errno)
+		bad = fault_errno(f, STATE_DIR ": list");
+	closedir(d);
+	return bad;
 }
 
 int tracked_find(struct tracked *t, const char *path, struct fault *f)

@@ -75,8 +75,21 @@ struct tracked {
 	enum proof proof;
 };
 
-// Take the lock, waiting up to TIMEOUT_S (fault BLX_BUSY). The fd; closing it lets go.
+// Take the lock, waiting up to TIMEOUT_S (fault BLX_BUSY). The fd; closing it lets go. What another
+// version tracks is refused (BLX_SYSTEM), but by state_lock_any().
 int state_lock(int timeout_s, struct fault *f);
+int state_lock_any(int timeout_s, struct fault *f);
+
+// The layout that a record of the host names in its first line, as those of all versions do: the
+// record, or the one that stands beside it while a layout is taken over. 0: there is none.
+#define HOST_RECORD "host"
+#define HOST_NEXT "host.next"
+int state_layout(const char *name);
+// BLX_SYSTEM if a newer version than this one tracks here.
+int state_newer(struct fault *f);
+
+// EACH gets the directory of every device, whatever is in there.
+int state_each(int (*each)(int dir, struct fault *f), struct fault *f);
 
 // Mount the tmpfs if it is not there.
 int state_mount(struct fault *f);
@@ -86,6 +99,7 @@ bool state_gone(struct fault *f);
 int state_unmount(struct fault *f);
 
 int host_save(const struct host *h, struct fault *f);
+int host_save_next(const struct host *h, struct fault *f);
 int host_load(struct host *h, struct fault *f);
 // The record of another layout than ours.
 int host_load_layout(struct host *h, int layout, struct fault *f);
@@ -94,6 +108,9 @@ int host_load_layout(struct host *h, int layout, struct fault *f);
 int tracked_create(struct tracked *t, struct fault *f);
 int tracked_load(struct tracked *t, uint32_t major, uint32_t minor, struct fault *f);
 int tracked_save(const struct tracked *t, struct fault *f);
+// What is to be its state when HOST_NEXT has become the host's record; and the state becomes it.
+int tracked_save_next(const struct tracked *t, struct fault *f);
+int tracked_take_next(int dir, struct fault *f);
 void tracked_close(struct tracked *t);
 // Remove the directory and all in it.
 int tracked_remove(struct tracked *t, struct fault *f);

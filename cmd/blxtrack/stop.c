@@ -156,7 +156,7 @@ int cmd_stop(int argc, char **argv)
 
 	// --all --force works whatever state things are in
 	if (o.all && o.force) {
-		int lock = state_lock(LOCK_WAIT_S, &f);
+		int lock = state_lock_any(LOCK_WAIT_S, &f);
 		if (lock < 0)
 			die_fault(&f);
 		take_back_all();
