@@ -17,8 +17,13 @@ setup() {
 }
 
 teardown() {
+  [ -z "${MOUNTED:-}" ] || fsfreeze -u "$MOUNTED" 2>/dev/null || true
   [ -z "${WORK:-}" ] || { kill "$WORK" && wait "$WORK"; } 2>/dev/null || true
   blxtrack stop --all --force
+  if [ -n "${MOUNTED:-}" ]; then
+    [ -z "${INNER:-}" ] || losetup -d "$INNER" || true
+    umount "$MOUNTED" || true
+  fi
   [ -z "${ZRAM:-}" ] || echo "$ZRAM" >/sys/class/zram-control/hot_remove
   loops_done
 }
@@ -74,10 +79,10 @@ under_load() {
   previously start "$DEV"
   previously consumer add --now t "$DEV"
   "$PREVIOUS" run "$DEV" -- sh -c "blxread | blxapply --ack $T/img"
-  "$RECORD" write "$DEV" "$LOG" 100 4
+  "$RECORD" one "$DEV" "$LOG" 4096 4096
   previously drain -c t "$DEV" >/dev/null
   lineage=$(state lineage) epoch=$(state epoch)
-  "$RECORD" write "$DEV" "$LOG" 4000 5 &
+  "$RECORD" once "$DEV" "$LOG" 5 0.001 &
   WORK=$!
   await logged 101
   run -0 blxtrack upgrade
@@ -103,13 +108,39 @@ under_load() {
 }
 
 @test "a loop device is taken over in the middle of writes, and its replica goes on" {
-  loop_new 48M
+  loop_new 24M
   under_load
 }
 
 @test "a zram device is taken over in the middle of writes, and its replica goes on" {
-  zram_new 48M
+  zram_new 24M
   under_load
+}
+
+@test "a write in flight all the while is listed before it lands, and after" {
+  loop_new 32M
+  mkfs.ext4 -q "$DEV"
+  mkdir "$T/mnt"
+  mount "$DEV" "$T/mnt"
+  MOUNTED=$T/mnt
+  truncate -s 8M "$T/mnt/disk"
+  DEV=$(losetup --find --show "$T/mnt/disk")
+  INNER=$DEV
+  previously start "$DEV"
+  previously consumer add --now t "$DEV"
+  fsfreeze -f "$MOUNTED"
+  write_at 77 &
+  WORK=$!
+  await grep -q '1$' "/sys/block/${DEV#/dev/}/inflight"
+  run -0 blxtrack upgrade
+  echo "315392 4096" >"$T/expected"
+  blxtrack drain -c t "$DEV" | grep -v '^#' | diff - "$T/expected"
+  blxtrack consumer add --now late "$DEV"
+  grep -q '1$' "/sys/block/${DEV#/dev/}/inflight"
+  fsfreeze -u "$MOUNTED"
+  wait $WORK
+  WORK=
+  blxtrack drain -c late "$DEV" | grep -v '^#' | diff - "$T/expected"
 }
 
 @test "until then every command says what to run, and nothing is changed; stop --all --force works" {

@@ -16,7 +16,8 @@ static const struct {
 } commands[] = {
 	{"start", cmd_start, "[-b BLOCK] [--restore[=FILE]] DEV...       begin to track"},
 	{"stop", cmd_stop, "[--force] DEV...|--all               end it"},
-	{"save", cmd_save, "[-o FILE] [--pending PATH] DEV...|--all  keep the history over a reboot"},
+	{"save", cmd_save,
+	 "[-o FILE] [--pending PATH] DEV...|--all  keep the history over a reboot"},
 	{"drain", cmd_drain,
 	 "[-c C] [-n] [--max SIZE] [--every SECONDS] DEV | -o DIR DEV...   list what changed"},
 	{"commit", cmd_commit, "[-c C] [--timeout SECONDS] DEV...    take acks"},
@@ -62,8 +63,9 @@ static void usage(FILE *to)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		usage_error("which command? start, stop, save, drain, commit, run, consumer, resync, "
-			    "follow, status or upgrade");
+		usage_error(
+			"which command? start, stop, save, drain, commit, run, consumer, resync, "
+			"follow, status or upgrade");
 	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
 		usage(stdout);
 		close_stdout();

@@ -4,11 +4,13 @@
 
 record.py write DEV LOG COUNT SEED [SPAN]   COUNT random writes, discards and zeroings with O_DIRECT below SPAN bytes;
                                             appends `OFFSET LENGTH OP` to LOG
+record.py once DEV LOG SEED PAUSE           every second block of 4096 bytes once, in a random order, PAUSE seconds apart:
+                                            a write that is not listed is not hidden by another
 record.py one DEV LOG OFFSET LENGTH [OP]    one of them
 record.py compare LIST LOG BLOCK SIZE [START [atleast]]  exit 0 if the extents of LIST are exactly the blocks that LOG
                                             touches; `atleast`: those and perhaps others
 """
-import fcntl, mmap, os, random, struct, sys
+import fcntl, mmap, os, random, struct, sys, time
 
 BLKDISCARD, BLKZEROOUT, BLKSSZGET = 0x1277, 0x127f, 0x1268
 
@@ -51,6 +53,18 @@ def write(dev, log, count, seed, span=None):
     os.close(fd)
 
 
+def once(dev, log, seed, pause):
+    fd = os.open(dev, os.O_RDWR | os.O_DIRECT)
+    order = list(range(0, os.lseek(fd, 0, os.SEEK_END) // 4096, 2))
+    random.Random(int(seed)).shuffle(order)
+    with open(log, 'a') as f:
+        for block in order:
+            put(fd, block * 4096, 4096, 'write')
+            print(block * 4096, 4096, 'write', file=f, flush=True)
+            time.sleep(float(pause))
+    os.close(fd)
+
+
 def blocks(ranges, block):
     got = set()
     for offset, length in ranges:
@@ -83,5 +97,5 @@ def compare(lst, log, block, size, start='0', atleast=''):
 
 
 if __name__ == '__main__':
-    verb = {'write': write, 'one': one, 'compare': compare}[sys.argv[1]]
+    verb = {'write': write, 'once': once, 'one': one, 'compare': compare}[sys.argv[1]]
     sys.exit(verb(*sys.argv[2:]))
