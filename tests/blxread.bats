@@ -590,8 +590,13 @@ refused() {
   [ ! -e image.new ]
 }
 
-@test "a list of bad sectors that cannot be written is an error, and an ABORT" {
+@test "a list of bad sectors that cannot be written, or made, is an error, and an ABORT" {
   bad_file
+  run -3 bash -c 'blxread -a -w --skip-bad nowhere/bad image >stream'
+  has "nowhere/bad.new: open: No such file or directory"
+  run -4 blxls --check stream
+  has "ABORT (code 3)"
+  has "nowhere/bad.new: open: No such file or directory"
   run -3 bash -c 'blxread -a -w --skip-bad /dev/full image >stream'
   has "/dev/full: write: No space left on device"
   run -4 blxls --check stream

@@ -300,11 +300,14 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	parse_options(&o, argc, argv);
-	output_open(&r.out, OUTPUT_STREAM, o.out);
-	skip_init(&r.skip, o.skip, o.nlists, &r.out);
+	if (output_open(&r.out, OUTPUT_STREAM, o.out, &f))
+		die_fault(&f);
 	r.emit.to = stream_writer_new(r.out.fd);
 	if (!r.emit.to)
 		die_errno("stream");
+	// whatever fails from here on, the receiver is told
+	if (skip_init(&r.skip, o.skip, o.nlists, &r.out, &f))
+		fail(&r, &f);
 	rate_init(&r.emit.rate, o.rate);
 	progress_init(&r.emit.progress, o.progress, 0);
 	if (o.anonymous && source_open(&r.source, o.path, o.threads, &f))

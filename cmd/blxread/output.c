@@ -53,31 +53,35 @@ static void remove_at_the_end(void)
 			sigaction(signals[i], &act, NULL);
 }
 
-// One that nobody else writes: what a run of cron's left that was killed is emptied. -1: it has got
-// its name, or is gone, meanwhile.
-static int try_fresh(const char *fresh)
+// One that nobody else writes, in *to: what a run of cron's left that was killed is emptied. 1: it
+// has got its name, or is gone, meanwhile.
+static int try_fresh(const char *fresh, int *to, struct fault *f)
 {
 	struct stat ours, named;
 	int fd = open(fresh, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		die_errno("%s: open", fresh);
+		return fault_errno(f, "%s: open", fresh);
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		if (errno == EWOULDBLOCK)
-			die(BLX_BUSY, "%s: another blxread writes it", fresh);
-		die_errno("%s: lock", fresh);
+			fault_set(f, BLX_BUSY, "%s: another blxread writes it", fresh);
+		else
+			fault_errno(f, "%s: lock", fresh);
+		close(fd);
+		return -1;
 	}
 	bool same = !fstat(fd, &ours) && !stat(fresh, &named) && ours.st_ino == named.st_ino &&
 		    ours.st_dev == named.st_dev;
-	if (same && ftruncate(fd, 0))
-		die_errno("%s: truncate", fresh);
-	if (same)
-		return fd;
+	int bad = same && ftruncate(fd, 0) ? fault_errno(f, "%s: truncate", fresh) : 0;
+	if (same && !bad) {
+		*to = fd;
+		return 0;
+	}
 	close(fd);
-	return -1;
+	return bad ? -1 : 1;
 }
 
-static void open_fresh(struct output *o)
+static int open_fresh(struct output *o, struct fault *f)
 {
 	char *target = files[o->kind].target, *fresh = files[o->kind].fresh;
 
@@ -85,26 +89,32 @@ static void open_fresh(struct output *o)
 	if (!realpath(o->name, target) &&
 	    (size_t)snprintf(target, PATH_MAX, "%s", o->name) >= PATH_MAX) {
 		errno = ENAMETOOLONG;
-		die_errno("%s: open", o->name);
+		return fault_errno(f, "%s: open", o->name);
 	}
 	strcpy(stpcpy(fresh, target), ".new");
 	remove_at_the_end();
 	if (o->kind == OUTPUT_LIST) {
-		while ((o->fd = try_fresh(fresh)) < 0)
+		int again;
+		while ((again = try_fresh(fresh, &o->fd, f)) > 0)
 			;
+		if (again)
+			return -1;
 	} else {
 		o->fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	}
 	if (o->fd < 0 && errno == EEXIST)
-		die(BLX_BUSY,
-		    "%s: exists: another blxread writes it, or was killed (then remove it)", fresh);
+		return fault_set(
+			f, BLX_BUSY,
+			"%s: exists: another blxread writes it, or was killed (then remove it)",
+			fresh);
 	if (o->fd < 0)
-		die_errno("%s: open", fresh);
+		return fault_errno(f, "%s: open", fresh);
 	files[o->kind].owned = 1;
 	o->fresh = true;
+	return 0;
 }
 
-void output_open(struct output *o, enum output_kind kind, const char *name)
+int output_open(struct output *o, enum output_kind kind, const char *name, struct fault *f)
 {
 	static const char *const options[] = {"--output", "--skip-bad"};
 
@@ -113,16 +123,18 @@ void output_open(struct output *o, enum output_kind kind, const char *name)
 		if (fstat(o->fd, &o->old))
 			die_stdout();
 	} else if (stat(name, &o->old) ? errno == ENOENT : S_ISREG(o->old.st_mode)) {
-		open_fresh(o);
+		if (open_fresh(o, f))
+			return -1;
 	} else if (S_ISBLK(o->old.st_mode)) {
 		die_usage("%s '%s': a block device would be overwritten", options[kind], name);
 	} else {
 		o->fd = open(name, O_WRONLY | O_CLOEXEC);
 		if (o->fd < 0)
-			die_errno("%s: open", name);
+			return fault_errno(f, "%s: open", name);
 	}
 	if (kind == OUTPUT_STREAM && isatty(o->fd))
 		die_usage("%s is a terminal: a stream is binary", name ? name : "standard output");
+	return 0;
 }
 
 // A stream in a file may be acked from there: it must survive a power cut first.

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include "fault.h"
+
 enum output_kind { OUTPUT_STREAM, OUTPUT_LIST, OUTPUT_KINDS }; // one of each at a time
 
 struct output {
@@ -18,9 +20,10 @@ struct output {
 	struct stat old;  // what it goes to, or will replace; all 0 if there is none
 };
 
-// NAME NULL: standard output. Dies if it cannot be written, is a block device or, for a stream, a
-// terminal. From here on any exit, and the usual signals, remove NAME.new.
-void output_open(struct output *o, enum output_kind kind, const char *name);
+// NAME NULL: standard output. -1 with the fault if it cannot be written; dies if it is a block
+// device or, for a stream, a terminal. From here on any exit, and the usual signals, remove
+// NAME.new.
+int output_open(struct output *o, enum output_kind kind, const char *name, struct fault *f);
 
 // What was written is durable and has its name; or dies.
 void output_finish(struct output *o);

@@ -21,19 +21,19 @@ struct search {
 	struct fault *f;
 };
 
-static void open_file(struct skip *k)
+static int open_file(struct skip *k, struct fault *f)
 {
-	output_open(&k->out, OUTPUT_LIST, k->name);
+	if (output_open(&k->out, OUTPUT_LIST, k->name, f))
+		return -1;
 	k->to = fdopen(k->out.fd, "w");
-	if (!k->to)
-		die_errno("%s", k->name);
+	return k->to ? 0 : fault_errno(f, "%s", k->name);
 }
 
-void skip_init(struct skip *k, const char *name, bool together, const struct output *stream)
+int skip_init(struct skip *k, const char *name, bool together, const struct output *stream,
+	      struct fault *f)
 {
 	*k = (struct skip){.name = name, .together = together, .stream = stream};
-	if (name)
-		open_file(k);
+	return name ? open_file(k, f) : 0;
 }
 
 // EIO is what page cache and most drivers say; the block layer also knows of protection
@@ -123,8 +123,8 @@ int skip_begin(struct skip *k, const struct head *h, struct fault *f)
 
 	if (!k->name)
 		return 0;
-	if (!k->to)
-		open_file(k);
+	if (!k->to && open_file(k, f))
+		return -1;
 	head_init(&list);
 	list.anonymous = true;
 	list.size = list.limit = h->size;

@@ -19,8 +19,9 @@ struct skip {
 	uint8_t *buf;
 };
 
-// The file is made at once, so that a wrong name is told before anything is read; or dies.
-void skip_init(struct skip *k, const char *name, bool together, const struct output *stream);
+// The file is made at once, so that a wrong name is told before anything is read. 0 or -1.
+int skip_init(struct skip *k, const char *name, bool together, const struct output *stream,
+	      struct fault *f);
 
 // Is ERROR, of source_next(), of the medium there? Others (the device is gone) are never skipped.
 bool skip_may(int error);
