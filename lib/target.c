@@ -103,16 +103,46 @@ static int make_dir(const char *path, const char *parent, bool *made, struct fau
 	return 0;
 }
 
+// That of all devices' states.
+static int make_root(struct target *t, struct fault *f)
+{
+	char copy[PATH_MAX];
+
+	strcpy(copy, t->parent);
+	return make_dir(t->parent, dirname(copy), &t->made_parent, f);
+}
+
+// What is written there is believed: a directory that somebody else made where he may make one (in
+// /tmp, say) is not the replica's. That of the directory's owner is, so that root can help him.
+static int is_ours(const struct target *t, struct fault *f)
+{
+	struct stat st, parent;
+
+	if (fstat(t->dirfd, &st) || stat(t->parent, &parent))
+		return fault_errno(f, "%s: stat", t->dir);
+	if (st.st_mode & S_IWOTH)
+		return fault_set(f, BLX_TARGET, "%s: everybody may write to it: not believed",
+				 t->dir);
+	if (st.st_uid == geteuid() || st.st_uid == 0 || st.st_uid == parent.st_uid)
+		return 0;
+	return fault_set(f, BLX_TARGET, "%s: belongs to another user (%u): not believed", t->dir,
+			 (unsigned int)st.st_uid);
+}
+
 int target_open_dir(struct target *t, bool make, struct fault *f)
 {
-	if (make && t->block && make_dir(t->parent, "/", &t->made_parent, f))
+	if (make && t->block && make_root(t, f))
 		return -1;
 	if (make && make_dir(t->dir, t->parent, &t->made, f))
 		return -1;
 	t->dirfd = open(t->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (t->dirfd < 0 && (make || errno != ENOENT))
-		return fault_errno(f, "%s", t->dir);
-	return 0;
+	if (t->dirfd < 0)
+		return make || errno != ENOENT ? fault_errno(f, "%s", t->dir) : 0;
+	if (!is_ours(t, f))
+		return 0;
+	close(t->dirfd);
+	t->dirfd = -1;
+	return -1;
 }
 
 // Who only looks whether anybody is at work holds it for a moment, too.

@@ -11,6 +11,7 @@
 
 #include "accept.h"
 #include "ack.h"
+#include "confine.h"
 #include "digestfile.h"
 #include "extents.h"
 #include "fault.h"
@@ -23,12 +24,13 @@
 struct options {
 	bool ack, in_place, status, json, recover, restore, promote, progress;
 	bool digests, no_digests;
-	const char *allow;  // "init", "resync" or NULL
-	bool keep;          // with allow: a copy first,
-	const char *kept;   // of this name; NULL: one beside the image
-	const char *spool;  // directory, or NULL: the state directory
-	const char *into;   // directory of the images that labels name, or NULL
-	int timeout_ms;     // without input; -1: for ever
+	const char *allow; // "init", "resync" or NULL
+	bool keep;         // with allow: a copy first,
+	const char *kept;  // of this name; NULL: one beside the image
+	const char *spool; // directory, or NULL: the state directory
+	const char *into;  // directory of the images that labels name, or NULL
+	int timeout_ms;    // without input; -1: for ever
+	enum confine_when confine;
 	const char *target; // NULL with into
 };
 
@@ -164,6 +166,8 @@ extern const struct way way_nothing, way_in_place, way_atomic;
 int atomic_decided(struct job *j, struct fault *f);
 void atomic_undo(struct job *j);
 
+// Open a spool that this replica wrote: a regular file, not another user's. -1 with errno, too.
+int spool_open(const struct job *j, const char *path, struct fault *f);
 // Write the spool that the state's intent names into the (open) image. 1: it is lost or damaged.
 int spool_apply(struct job *j, struct fault *f);
 // Put the clone that the intent names in the image's place, or make durable that it is there.
@@ -202,6 +206,10 @@ int recover(struct job *j, struct fault *f);
 // After job_load(): is it the image that the state says (else BLX_TARGET), and complete (else
 // BLX_DIFFERS)?
 int recover_check(struct job *j, struct fault *f);
+
+// Give up what the rest will not need. After target_find(), before anything is read from a
+// stranger.
+int confine_job(const struct job *j, struct fault *f);
 
 // An empty job; everything that it holds goes.
 void job_init(struct job *j, const struct options *o);

@@ -175,9 +175,9 @@ static int reserve_frames(const struct job *j, const char *path, struct fault *f
 {
 	struct frame fr;
 	uint64_t dense = 0;
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = spool_open(j, path, f);
 	struct stream_reader *in = fd < 0 ? NULL : stream_reader_new(fd);
-	int got = in ? 1 : fault_errno(f, "%s", path);
+	int got = in ? 1 : fd < 0 ? -1 : fault_errno(f, "%s", path);
 
 	while (got > 0 && (got = stream_read(in, &fr, f)) > 0)
 		if (sink_lacks(&j->to, &fr, &dense) && sink_reserve(&j->to, &fr, f))

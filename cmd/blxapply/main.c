@@ -44,22 +44,33 @@ static const char USAGE[] =
 	"  -j, --json          --status for programs\n"
 	"  -r, --recover       finish what a crash left pending\n"
 	"  -R, --restore       write a whole stream onto TARGET and keep no state\n"
+	"      --confine WHEN  reach nothing but the target's directory: try (default), must, no\n"
 	"  -P, --progress      show progress even if standard error is no terminal\n"
 	"  -h, --help          this text\n"
 	"      --version       version\n";
 
-enum { VERSION = 256, NO_DIGESTS }; // have no letter
+enum { VERSION = 256, NO_DIGESTS, CONFINE }; // have no letter
 
 static const struct option LONG[] = {
-	{"ack", no_argument, NULL, 'a'},         {"allow", required_argument, NULL, 'A'},
-	{"in-place", no_argument, NULL, 'i'},    {"into", required_argument, NULL, 'I'},
-	{"spool", required_argument, NULL, 'S'}, {"timeout", required_argument, NULL, 't'},
-	{"status", no_argument, NULL, 's'},      {"json", no_argument, NULL, 'j'},
-	{"recover", no_argument, NULL, 'r'},     {"restore", no_argument, NULL, 'R'},
-	{"digests", no_argument, NULL, 'd'},     {"no-digests", no_argument, NULL, NO_DIGESTS},
-	{"keep", optional_argument, NULL, 'k'},  {"promote", no_argument, NULL, 'p'},
-	{"progress", no_argument, NULL, 'P'},    {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, VERSION}, {NULL, 0, NULL, 0},
+	{"ack", no_argument, NULL, 'a'},
+	{"allow", required_argument, NULL, 'A'},
+	{"in-place", no_argument, NULL, 'i'},
+	{"into", required_argument, NULL, 'I'},
+	{"spool", required_argument, NULL, 'S'},
+	{"timeout", required_argument, NULL, 't'},
+	{"status", no_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},
+	{"recover", no_argument, NULL, 'r'},
+	{"restore", no_argument, NULL, 'R'},
+	{"digests", no_argument, NULL, 'd'},
+	{"no-digests", no_argument, NULL, NO_DIGESTS},
+	{"keep", optional_argument, NULL, 'k'},
+	{"promote", no_argument, NULL, 'p'},
+	{"progress", no_argument, NULL, 'P'},
+	{"help", no_argument, NULL, 'h'},
+	{"confine", required_argument, NULL, CONFINE},
+	{"version", no_argument, NULL, VERSION},
+	{NULL, 0, NULL, 0},
 };
 
 static int timeout(const char *s)
@@ -182,6 +193,10 @@ static void parse_options(struct options *o, int argc, char **argv)
 		case 'P':
 			o->progress = true;
 			break;
+		case CONFINE:
+			if (confine_when(optarg, &o->confine))
+				die_usage("--confine: '%s' is none of try, must and no", optarg);
+			break;
 		case 'h':
 			help();
 		case VERSION:
@@ -233,10 +248,12 @@ static int run(struct job *j, enum blx_exit *code, struct fault *f)
 {
 	const struct options *o = j->o;
 
+	if (!o->into && target_find(&j->t, o->target, f))
+		return -1;
+	if (confine_job(j, f))
+		return -1;
 	if (o->into)
 		return o->recover ? into_recover(o, f) : into(o, f);
-	if (target_find(&j->t, o->target, f))
-		return -1;
 	if (o->allow)
 		return allow(j, f);
 	if (o->promote)

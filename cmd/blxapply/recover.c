@@ -29,14 +29,34 @@ static int apply_frames(struct job *j, struct stream_reader *in, const struct si
 	}
 }
 
+int spool_open(const struct job *j, const char *path, struct fault *f)
+{
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st, dir;
+
+	if (fd < 0 || fstat(fd, &st) || fstat(j->t.dirfd, &dir)) {
+		fault_errno(f, "%s", path);
+	} else if (!S_ISREG(st.st_mode) || (st.st_uid != dir.st_uid && st.st_uid != geteuid())) {
+		errno = EPERM;
+		fault_set(f, BLX_TARGET, "%s: not the spool of this replica: another user's", path);
+	} else {
+		return fd;
+	}
+	int keep = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = keep;
+	return -1;
+}
+
 static int put_spool(struct job *j, struct fault *f)
 {
 	struct sink to = {j->t.fd, j->t.block, j->t.path, NULL};
 	const char *path = j->r.intent.path;
 
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = spool_open(j, path, f);
 	if (fd < 0)
-		return errno == ENOENT ? 1 : fault_errno(f, "%s", path);
+		return errno == ENOENT ? 1 : -1;
 	struct stream_reader *in = stream_reader_new(fd);
 	int bad = in ? 0 : fault_errno(f, "%s", path);
 	if (!bad && !j->t.block)

@@ -26,9 +26,13 @@ static void file_name(char name[NAME], const struct token *token)
 
 static int add(struct extents *u, struct extent e, struct fault *f)
 {
-	return extents_add(u, e, UNREAD_MAX)
-		       ? fault_errno(f, "the ranges that could not be read at the source")
-		       : 0;
+	if (!extents_add(u, e, UNREAD_MAX))
+		return 0;
+	if (errno == E2BIG)
+		return fault_set(f, BLX_CORRUPT,
+				 "more than %d ranges that could not be read at the source",
+				 UNREAD_MAX);
+	return fault_errno(f, "the ranges that could not be read at the source");
 }
 
 int unread_add(struct job *j, const struct frame *fr, struct fault *f)

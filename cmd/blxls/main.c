@@ -8,17 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "die.h"
 #include "view.h"
 
 struct options {
 	const struct view *view;
 	bool ack;
+	enum confine_when confine;
 	const char *file; // NULL: standard input
 };
 
 static const char usage[] =
-	"usage: blxls [-v | --json | --check [--ack]] [FILE]\n"
+	"usage: blxls [-v | --json | --check [--ack]] [--confine WHEN] [FILE]\n"
 	"Show the block streams in FILE or on standard input: their extents, as lists that blxread "
 	"takes.\n"
 	"\n"
@@ -26,6 +28,8 @@ static const char usage[] =
 	"      --json     a summary for machines instead\n"
 	"      --check    only verify; say nothing if all is well\n"
 	"      --ack      with --check: print the ack of each stream's last epoch if all is well\n"
+	"      --confine WHEN\n"
+	"                 reach nothing but FILE and standard output: try (default), must, no\n"
 	"  -h, --help     this text\n"
 	"      --version  name and version\n"
 	"\n"
@@ -40,15 +44,12 @@ static void set_view(struct options *o, const struct view *v)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { JSON = 256, CHECK, ACK, VERSION };
+	enum { JSON = 256, CHECK, ACK, CONFINE, VERSION };
 	static const struct option longs[] = {
-		{"verbose", no_argument, NULL, 'v'},
-		{"json", no_argument, NULL, JSON},
-		{"check", no_argument, NULL, CHECK},
-		{"ack", no_argument, NULL, ACK},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, VERSION},
-		{NULL, 0, NULL, 0},
+		{"verbose", no_argument, NULL, 'v'},           {"json", no_argument, NULL, JSON},
+		{"check", no_argument, NULL, CHECK},           {"ack", no_argument, NULL, ACK},
+		{"confine", required_argument, NULL, CONFINE}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, VERSION},       {NULL, 0, NULL, 0},
 	};
 	struct options o = {0};
 	int c;
@@ -66,6 +67,10 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case ACK:
 			o.ack = true;
+			break;
+		case CONFINE:
+			if (confine_when(optarg, &o.confine))
+				die_usage("--confine: '%s' is none of try, must and no", optarg);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -156,6 +161,8 @@ int main(int argc, char **argv)
 	if (isatty(fd))
 		die_usage("%s is a terminal: a stream is expected",
 			  o.file ? o.file : "standard input");
+	if (confine(o.confine, CONFINE_FILTER, NULL, 0, &f))
+		die_fault(&f);
 	struct stream_reader *r = stream_reader_new(fd);
 	if (!r)
 		die_errno("memory");

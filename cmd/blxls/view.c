@@ -246,8 +246,12 @@ static void add_unread(struct show *s, const struct frame *fr)
 {
 	enum { UNREAD_MAX = 1 << 20 };
 
-	if (extents_add(&s->unread, (struct extent){fr->offset, fr->length}, UNREAD_MAX))
-		die_errno("ranges that could not be read");
+	if (!extents_add(&s->unread, (struct extent){fr->offset, fr->length}, UNREAD_MAX))
+		return;
+	if (errno == E2BIG)
+		die(BLX_CORRUPT, "more than %d ranges that could not be read at the source",
+		    UNREAD_MAX);
+	die_errno("ranges that could not be read");
 }
 
 static void check_frame(struct show *s, const struct frame *fr, const struct head *h)
