@@ -19,6 +19,7 @@ enum {
 	HEADER = 4096,
 	BATCH = 1024, // entries of one read or write
 	AT_BLOCK = 8,
+	AT_UNSETTLED = 12,
 	AT_SIZE = 16,
 	AT_TOKEN = 24,
 	AT_ALSO = 40,
@@ -41,6 +42,7 @@ static int write_header(const struct digestfile *d)
 
 	memcpy(b, MAGIC, sizeof(MAGIC));
 	put_le32(b + AT_BLOCK, BLOCK);
+	put_le32(b + AT_UNSETTLED, d->unsettled);
 	put_le64(b + AT_SIZE, d->size);
 	memcpy(b + AT_TOKEN, d->token.b, sizeof(d->token.b));
 	memcpy(b + AT_ALSO, d->also.b, sizeof(d->also.b));
@@ -57,6 +59,7 @@ static int read_header(struct digestfile *d, struct fault *f)
 	if (memcmp(b, MAGIC, sizeof(MAGIC)) || get_le32(b + AT_BLOCK) != BLOCK ||
 	    get_le64(b + AT_CHECK) != XXH3_64bits(b, AT_CHECK))
 		return fault_set(f, BLX_TARGET, "digests: damaged");
+	d->again = d->unsettled = get_le32(b + AT_UNSETTLED);
 	d->size = get_le64(b + AT_SIZE);
 	memcpy(d->token.b, b + AT_TOKEN, sizeof(d->token.b));
 	memcpy(d->also.b, b + AT_ALSO, sizeof(d->also.b));
@@ -173,7 +176,8 @@ int digestfile_write(const struct digestfile *d, uint64_t first, size_t n, const
 // ---- what is about to be written
 
 // A block of which N bytes from offset AT on are written. What it holds else must be what it was
-// known to be, or it stays as wrong as it is. After a crash it may hold them already.
+// known to be, or it stays as wrong as it is; if it may hold something else of what was written
+// nothing is known of it.
 static int put_part(struct digestfile *d, int image, uint64_t block, size_t at, const uint8_t *p,
 		    size_t n)
 {

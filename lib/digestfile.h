@@ -27,7 +27,8 @@ struct digestfile {
 	uint64_t size;      // of the replica, bytes
 	struct token token; // what they are current for
 	struct token also;  // an older one that differs in no block; zero: none
-	bool again;         // the image may hold parts of what is written already
+	bool again;         // the image may hold other parts of what was written than they say
+	bool unsettled;     // so it is if this run dies; from the next digestfile_mark() on
 	int lost;           // errno of a failed read or write: the entries are of no use
 };
 

@@ -41,6 +41,8 @@ int target_in_use(const struct target *t, int fd, struct fault *f);
 
 // What it looks like now (block: makes others' dirty pages count first if it is open).
 int target_stamp(const struct target *t, struct replica_image *m, struct fault *f);
+// Has the machine been started anew since the state was written? If it cannot be told: yes.
+bool target_rebooted(const struct replica *r);
 // Why the image is not what the state says, in WHY; "" if all is well. R NULL is well.
 int target_compare(const struct target *t, const struct replica *r, char *why, size_t n,
 		   struct fault *f);

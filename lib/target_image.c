@@ -122,6 +122,15 @@ static void boot_id(struct token *id)
 		uuid_parse(text, id);
 }
 
+bool target_rebooted(const struct replica *r)
+{
+	static const struct token unknown;
+	struct token now;
+
+	boot_id(&now);
+	return token_equal(&now, &unknown) || !token_equal(&now, &r->image.boot);
+}
+
 // Sectors ever written to or discarded from the device: fields 7 and 14 of
 // Documentation/block/stat.rst.
 static uint64_t sectors_written(const struct blkdev *d)

@@ -91,6 +91,7 @@ begin_test() {
 end_test() {
   cd /
   [ -z "${TRACKED:-}" ] || blxtrack stop --force "$TRACKED" 2>/dev/null || true
+  same_boot
   if mountpoint -q "$BATS_TEST_TMPDIR/mnt"; then umount "$BATS_TEST_TMPDIR/mnt"; fi
   loops_done
 }
@@ -136,6 +137,17 @@ cloning_fs() {
 }
 
 # ---- crashes
+
+# The machine has been started anew; and it has not.
+BOOT_ID=/proc/sys/kernel/random/boot_id
+other_boot() {
+  cat /proc/sys/kernel/random/uuid >"$BATS_TEST_TMPDIR/boot"
+  mount --bind "$BATS_TEST_TMPDIR/boot" $BOOT_ID
+}
+
+same_boot() {
+  if mountpoint -q $BOOT_ID; then umount $BOOT_ID; fi
+}
 
 # kill_at CALLS NTH STREAM [options]: run, and die there. KILLED says if it came that far.
 kill_at() {

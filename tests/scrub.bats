@@ -198,7 +198,9 @@ power_fails() {
       cp --sparse=always stopped "$FILE"
       blockdev --flushbufs "$DEV"
       mount "$DEV" mnt
+      other_boot
       run -0 apply "$V/s2" "$IMG"
+      same_boot
       [ -z "$output" ] || fail "$calls $nth: $output"
       same "$V/v2" "$IMG"
       right 1
@@ -224,7 +226,7 @@ power_fails() {
   local nth
   for nth in 1 2 3 4 5; do
     rm -rf "$IMG" "$IMG.blx"
-    kill_at pwrite64 $nth "$V/s1" --digests "$IMG"
+    kill_at pwrite64 "$nth" "$V/s1" --digests "$IMG"
     apply "$V/s1" --digests "$IMG"
     right
   done
@@ -322,6 +324,34 @@ group() {
     has $'\n16384 4096\n1044480 4096\n# end: 2 8192'
     umount mnt
   done
+}
+
+@test "what has rotted is not hidden by the stream that goes on after one that was cut" {
+  on_ext4
+  { head_of 2 && printf 'data 4096 8192\nabort 3 cable\n'; } | mkstream "$V/v2" >cut
+  run -3 apply cut --in-place "$IMG"
+  flip 1044481
+  run -0 apply "$V/s2" --in-place "$IMG"
+  run -1 --separate-stderr blxsum --scrub "$IMG"
+  has $'\n1044480 4096\n# end: 1 4096'
+}
+
+@test "what has rotted is not hidden by a spool that is applied again" {
+  local nth found=0
+  for ((nth = 1; nth < 30; nth++)); do
+    on_ext4
+    kill_at pwrite64 "$nth" "$V/s2" "$IMG"
+    if [ "$KILLED" != 0 ] && [[ $(blxapply --status "$IMG" || true) == *pending* ]]; then
+      found=$((found + 1))
+      flip 1044481
+      run -0 blxapply --recover "$IMG"
+      run -1 --separate-stderr blxsum --scrub "$IMG"
+      has $'\n1044480 4096\n# end: 1 4096'
+    fi
+    umount mnt
+    [ "$KILLED" != 0 ] || break
+  done
+  [ $found -ge 4 ] || fail "only $found places"
 }
 
 @test "by a clone a later write does not hide what has rotted either" {

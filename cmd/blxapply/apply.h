@@ -121,7 +121,7 @@ struct job {
 	bool fills;     // the spool has data for holes of the image
 	uint64_t dense; // see sink_lacks()
 	int clone_fd;   // way_clone
-	bool mixed;     // the image may hold parts of what comes already
+	bool mixed;     // the machine stopped while the intent's spool was written
 	struct digestfile digests;
 	uint64_t since;        // way_in_place: bytes since the last checkpoint
 	int64_t checkpoint_ns; // and when that was
@@ -185,8 +185,11 @@ void digests_in_place(struct job *j);
 void digests_create(struct job *j);
 void digests_spool(struct job *j);
 void digests_clone(struct job *j);
-// What was put is durable.
+// What was put is durable; it is all that will be for now.
 void digests_sync(struct job *j);
+void digests_cut(struct job *j);
+// A spool was written in part and is lost.
+void digests_half(struct job *j);
 // All of it is, and current for TOKEN; closes.
 void digests_done(struct job *j, const struct token *token);
 // No block differs at the epoch of j->h.

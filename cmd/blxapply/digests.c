@@ -5,6 +5,11 @@
 // They are current for one token. In place it is changed before the state says that writing began,
 // and keeps the older one too until then. By the spool it is changed once all is written, and a
 // crash before that writes all of it again. A clone's are a clone, and are renamed with it.
+//
+// An entry goes before its bytes. Where a run that dies leaves one without the other, and the next
+// need not write the same, the header says so: of a block that is written in part nobody can tell
+// then whether it has rotted. What was received in order and cut, or is a spool that is written
+// again while the machine runs on, agrees.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -53,7 +58,7 @@ static int use(struct job *j)
 	digests_close(j);
 	int got = digestfile_open(&j->digests, j->t.dirfd, DIGESTFILE_NAME, &f);
 	if (got > 0 && !digestfile_hold(&j->digests, &f)) {
-		j->digests.again = j->mixed;
+		j->digests.again |= j->mixed;
 		j->to.digests = &j->digests;
 		return 1;
 	}
@@ -89,13 +94,19 @@ void digests_settle(struct job *j)
 	digests_close(j);
 }
 
+static void mark(struct job *j, bool unsettled, const struct token *token, const struct token *also)
+{
+	j->digests.unsettled = unsettled;
+	if (digestfile_mark(&j->digests, token, also))
+		j->digests.lost = errno;
+	digests_sync(j);
+}
+
 void digests_in_place(struct job *j)
 {
 	if (!use(j))
 		return;
-	if (digestfile_mark(&j->digests, &j->h->token, &j->r.touched))
-		j->digests.lost = errno;
-	digests_sync(j);
+	mark(j, true, &j->h->token, &j->r.touched);
 	if (j->to.digests)
 		digestfile_resize(&j->digests, j->h->size);
 }
@@ -104,6 +115,8 @@ void digests_create(struct job *j)
 {
 	if (j->o->digests || !faccessat(j->t.dirfd, DIGESTFILE_NAME, F_OK, AT_SYMLINK_NOFOLLOW))
 		begin_anew(j, &j->h->token, j->h->size);
+	if (j->to.digests)
+		mark(j, true, &j->h->token, NULL);
 }
 
 void digests_spool(struct job *j)
@@ -153,19 +166,31 @@ void digests_done(struct job *j, const struct token *token)
 {
 	if (!j->to.digests)
 		return;
-	if (digestfile_mark(&j->digests, token, NULL))
-		j->digests.lost = errno;
-	digests_sync(j);
+	mark(j, false, token, NULL);
 	digests_close(j);
 }
 
 void digests_same(struct job *j)
 {
-	if (!use(j))
-		return;
-	if (digestfile_mark(&j->digests, &j->h->token, &j->r.floor))
-		j->digests.lost = errno;
-	digests_sync(j);
+	if (use(j))
+		mark(j, j->digests.again, &j->h->token, &j->r.floor);
+	digests_close(j);
+}
+
+void digests_cut(struct job *j)
+{
+	struct digestfile *d = &j->digests;
+
+	if (j->to.digests)
+		mark(j, d->again, &d->token, &d->also);
+}
+
+void digests_half(struct job *j)
+{
+	struct digestfile *d = &j->digests;
+
+	if (use(j))
+		mark(j, true, &d->token, &d->also);
 	digests_close(j);
 }
 

@@ -48,13 +48,17 @@ int in_place_begin(struct job *j, struct fault *f)
 	return fresh ? sink_resize(&j->to, j->h->size, f) : sink_extend(&j->to, j->h->size, f);
 }
 
-static int checkpoint(struct job *j, uint64_t upto, bool last, struct fault *f)
+// OVER: nothing follows.
+static int checkpoint(struct job *j, uint64_t upto, bool last, bool over, struct fault *f)
 {
 	struct ack a;
 
 	if (sink_sync(&j->to, f))
 		return -1;
-	digests_sync(j);
+	if (over)
+		digests_cut(j);
+	else
+		digests_sync(j);
 	bool further = replica_advance(&j->r, j->h, upto);
 	if (further)
 		j->r.partial_unread = j->unread.all.n;
@@ -90,14 +94,14 @@ static int in_place_frame(struct job *j, const struct frame *fr, struct fault *f
 	write_behind(j, fr);
 	if (j->since < CHECKPOINT_BYTES && now_ns() - j->checkpoint_ns < CHECKPOINT_NS)
 		return 0;
-	return checkpoint(j, j->next, false, f);
+	return checkpoint(j, j->next, false, false, f);
 }
 
 static int in_place_commit(struct job *j, struct fault *f)
 {
 	if (j->h->limit < j->h->size) {
 		j->r.writing = false;
-		return checkpoint(j, j->h->limit, true, f);
+		return checkpoint(j, j->h->limit, true, true, f);
 	}
 	if (sink_sync(&j->to, f))
 		return -1;
@@ -114,7 +118,7 @@ static void in_place_abandon(struct job *j, bool input)
 	if (!input)
 		return;
 	j->r.writing = false;
-	checkpoint(j, j->next, false, &f);
+	checkpoint(j, j->next, false, true, &f);
 }
 
 const struct way way_in_place = {in_place_frame, in_place_commit, in_place_abandon};

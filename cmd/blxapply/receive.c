@@ -53,7 +53,6 @@ static int take_head(struct job *j, struct fault *f)
 		unlink(j->r.intent.path);
 	j->to = (struct sink){j->t.fd, j->t.block, j->t.path, NULL};
 	digests_settle(j);
-	j->mixed = was && !replica_complete(was);
 	j->cover_from = accept_cover_from(was, j->h);
 	j->next = j->frames = 0;
 	j->unread.all.n = j->unread.told = 0;

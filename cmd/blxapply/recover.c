@@ -116,6 +116,7 @@ static int recover_spool(struct job *j, struct fault *f)
 		return -1;
 	if (!lost)
 		return finish(j, f);
+	digests_half(j);
 	// The image may hold parts of that epoch; the record says so: its newest epoch is not its
 	// floor.
 	replica_forget(&j->r);
@@ -221,8 +222,9 @@ int job_load(struct job *j, struct fault *f)
 		drop_leftovers(j);
 		return settle(j, f);
 	}
-	j->mixed = true;
+	j->mixed = target_rebooted(r);
 	int lost = recover(j, f);
+	j->mixed = false;
 	if (lost > 0)
 		warn("%s: the spool of an epoch that was being applied is lost: the replica is "
 		     "incomplete until the next epoch",
