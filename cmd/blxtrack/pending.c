@@ -48,13 +48,28 @@ static int add_file(struct extents *all, const struct blkdev *d, const char *pat
 	return bad;
 }
 
+// As `save --map` prints it: of a file whose file system is not mounted any more.
+static int add_map(struct extents *all, const struct blkdev *d, const char *map, struct fault *f)
+{
+	struct store s;
+
+	int bad = store_find(&s, map, f);
+	if (!bad && !s.raw)
+		bad = fault_set(f, BLX_USAGE, "--pending %s: nothing of that name", map);
+	for (size_t i = 0; !bad && i < s.at.n; i++)
+		bad = add(all, d, &s.dev, s.at.e[i].offset, s.at.e[i].length, f);
+	store_close(&s);
+	return bad;
+}
+
 static int add_named(struct extents *all, const struct blkdev *d, const char *path, struct fault *f)
 {
 	struct blkdev on;
 	struct stat st;
 
 	if (stat(path, &st))
-		return fault_errno(f, "--pending %s", path);
+		return strchr(path, '@') ? add_map(all, d, path, f)
+					 : fault_errno(f, "--pending %s", path);
 	if (S_ISBLK(st.st_mode))
 		return blkdev_identify(path, &on, f) || add(all, d, &on, 0, on.size, f) ? -1 : 0;
 	int found = fsmap_device(path, &on, f);
