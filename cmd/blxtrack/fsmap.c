@@ -175,16 +175,16 @@ static bool next_mount(FILE *in, struct mount *m)
 // The nearest directory above PATH that is there, or PATH.
 static int stat_near(const char *path, struct stat *st, struct statfs *fs)
 {
-	char near[PATH_MAX];
+	char copy[PATH_MAX], *near = copy;
 
-	if ((size_t)snprintf(near, sizeof(near), "%s", path) >= sizeof(near)) {
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", path) >= sizeof(copy)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
 	while (stat(near, st)) {
 		if (errno != ENOENT || !strcmp(near, "/") || !strcmp(near, "."))
 			return -1;
-		dirname(near);
+		near = dirname(near); // may be a constant
 	}
 	return statfs(near, fs);
 }

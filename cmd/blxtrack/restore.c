@@ -138,8 +138,8 @@ static void claim(struct restore *r, const struct tracked *t)
 static int take(struct restore *r, const struct tracked *t, struct store *s, enum archive what,
 		struct fault *f)
 {
-	if (archive_unpack(s, t->dirfd, f) || read_meta(r, t, what == ARCHIVE_USED, f) ||
-	    read_state(r, t, f)) {
+	if (archive_unpack(s, t->dirfd, f) || read_state(r, t, f) ||
+	    read_meta(r, t, what == ARCHIVE_USED, f)) {
 		if (f->code != BLX_CORRUPT && f->code != BLX_RESYNC)
 			return -1;
 		lose(r, "%s", f->text);

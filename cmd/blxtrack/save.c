@@ -285,9 +285,12 @@ static int save_all(struct session *s, struct saving *v, const struct options *o
 	size_t ready = 0, done = 0;
 	int bad = 0;
 
+	for (size_t i = 0; i < s->nwant; i++)
+		if (saved_refuse(s->want[i], f))
+			return -1;
 	for (; ready < s->nwant && !bad; ready++) {
 		v[ready] = (struct saving){.t = s->want[ready], .claim = -1, .to.fd = -1};
-		bad = saved_refuse(v[ready].t, f) || prepare(&v[ready], o, f);
+		bad = prepare(&v[ready], o, f);
 	}
 	// a history that is not whole is saved as such: its consumers are known in the next boot
 	if (!bad && session_flip(s, &lost) && lost.code != BLX_RESYNC) {

@@ -100,9 +100,16 @@ int store_map(struct store *s, const char *file, const struct blkdev *dev, struc
 	if (fsmap_file(file, &all, f))
 		return -1;
 	int bad = 0;
-	for (size_t i = 0; i < all.n && !bad; i++)
-		bad = add_range(s, all.e[i].offset, all.e[i].length, f);
+	// what is no whole page, on a file system with small blocks, is left alone
+	for (size_t i = 0; i < all.n && !bad; i++) {
+		uint64_t from = (all.e[i].offset + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE;
+		uint64_t end = (all.e[i].offset + all.e[i].length) / STORE_PAGE * STORE_PAGE;
+		if (from < end)
+			bad = add_range(s, from, end - from, f);
+	}
 	extents_free(&all);
+	if (!bad && !s->room)
+		return fault_set(f, BLX_TARGET, "%s: is smaller than a page", file);
 	return bad;
 }
 
