@@ -1,0 +1,631 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# A history that outlives a reboot: save, start --restore. Here the reboot is what a loop device sees of one: it is gone with
+# its statistics, the kernel's side and /run/blx with it, and the boot has another id. tests/vm has real ones.
+
+load lib
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  export BLX_STATE_DIR=$BATS_TEST_TMPDIR/lib
+  BOOTS=0
+  attach 64M
+}
+
+teardown() {
+  umount mnt 2>/dev/null || true
+  blxtrack stop --all --force 2>/dev/null || true
+  detach
+  while umount /proc/sys/kernel/random/boot_id 2>/dev/null; do :; done
+  umount /sys/firmware 2>/dev/null || true
+}
+
+# control REQUEST NUMBER: of /dev/loop-control; 0x4C80 adds a device, 0x4C81 removes it.
+control() {
+  python3 -c 'import fcntl, os, sys
+fcntl.ioctl(os.open("/dev/loop-control", os.O_RDWR), int(sys.argv[1], 0), int(sys.argv[2]))' "$1" "$2" 2>/dev/null
+}
+
+# attach SIZE: `disk` on a loop device that nobody has written to. Sets DEV.
+attach() {
+  [ -f disk ] || truncate -s "$1" disk
+  for NUMBER in $(seq 300 400); do
+    ! control 0x4C80 "$NUMBER" || break
+  done
+  DEV=/dev/loop$NUMBER
+  [ -b "$DEV" ] || mknod "$DEV" b 7 "$NUMBER"
+  losetup "$DEV" disk
+}
+
+detach() {
+  losetup -d "$DEV" 2>/dev/null || true
+  await control 0x4C81 "$NUMBER"
+  rm -f "$DEV"
+}
+
+# Nothing of the kernel is left; what was in flight is not lost.
+power_off() {
+  umount mnt 2>/dev/null || true
+  umount /run/blx 2>/dev/null || true
+  rm -rf /sys/fs/bpf/blx*
+  detach
+}
+
+power_on() {
+  BOOTS=$((BOOTS + 1))
+  echo "boot-$BOOTS" >boot
+  umount /proc/sys/kernel/random/boot_id 2>/dev/null || true
+  mount --bind boot /proc/sys/kernel/random/boot_id
+  attach
+}
+
+restart() {
+  power_off
+  power_on
+}
+
+# write_at BLOCK [COUNT]
+write_at() {
+  dd if=/dev/urandom of="$DEV" bs=4096 seek="$1" count="${2:-1}" oflag=direct conv=notrunc status=none
+}
+
+replicate() { # [consumer]
+  # shellcheck disable=SC2016 # for the inner shell
+  blxtrack run -c "${1:-default}" "$DEV" -- sh -c 'blxread | blxapply --ack "$0"' "${1:-default}.img"
+}
+
+# lists CONSUMER RANGE...: a drain lists exactly these.
+lists() {
+  local consumer=$1
+  shift
+  run -0 --separate-stderr blxtrack drain -c "$consumer" "$DEV"
+  [ "$(grep -v '^#' <<<"$output")" = "$(printf '%s\n' "$@")" ] || fail "$output"
+}
+
+same() {
+  cmp disk "${1:-default}.img"
+}
+
+started() {
+  blxtrack start "$DEV" 2>/dev/null
+  replicate
+}
+
+# lost WORDS: start --restore says why, and nobody gets a list.
+lost() {
+  run -0 blxtrack start --restore "${RESTORE:-$DEV}" "${@:2}"
+  has "its history is lost: "
+  has "$1"
+  run -6 blxtrack drain "$DEV"
+  has "consumer default"
+}
+
+kept() {
+  run -0 blxtrack start --restore "$DEV"
+  [[ $output != *lost* ]] || fail "$output"
+}
+
+@test "a clean reboot: each consumer goes on where it was" {
+  started
+  blxtrack consumer add other "$DEV"
+  replicate other
+  write_at 100 2
+  replicate
+  write_at 200
+  blxtrack drain "$DEV" >/dev/null
+  write_at 300
+  blxtrack save "$DEV"
+  restart
+  kept
+  lists default '819200 4096' '1228800 4096'
+  lists other '409600 8192' '819200 4096' '1228800 4096'
+  write_at 400
+  lists default '819200 4096' '1228800 4096' '1638400 4096'
+  replicate
+  replicate other
+  same
+  same other
+  blxtrack save "$DEV"
+  restart
+  kept
+  lists default
+  write_at 1
+  lists default '4096 4096'
+}
+
+@test "block size, label, first copies and pending blocks outlive it" {
+  blxtrack start -b 64K --label vault "$DEV" 2>/dev/null
+  blxtrack run --max 1M "$DEV" -- sh -c 'blxread | blxapply --ack default.img'
+  blxtrack save "$DEV"
+  restart
+  kept
+  run -0 --separate-stderr blxtrack drain "$DEV"
+  has '# label: vault'
+  has '# block: 65536'
+  has '# partial: 1 '
+  has '1048576 66060288'
+  replicate
+  same
+}
+
+@test "another number, another order: the device is known by what it is" {
+  started
+  write_at 7
+  blxtrack save "$DEV"
+  power_off
+  control 0x4C80 "$NUMBER" # somebody else has it now
+  [ -b "$DEV" ] || mknod "$DEV" b 7 "$NUMBER"
+  truncate -s 1M elsewhere
+  losetup "$DEV" elsewhere
+  taken=$NUMBER
+  power_on
+  [ "$NUMBER" != "$taken" ]
+  kept
+  lists default '28672 4096'
+  losetup -d "/dev/loop$taken"
+  await control 0x4C81 "$taken"
+  rm -f "/dev/loop$taken"
+}
+
+@test "a hard reset: the history is lost, and each consumer is told" {
+  started
+  blxtrack consumer add other "$DEV"
+  blxtrack save "$DEV"
+  restart
+  kept
+  write_at 5
+  restart
+  lost 'has been used up since: the machine went down without'
+  run -6 blxtrack drain -c other "$DEV"
+  has 'consumer other'
+  # what is needed then
+  run -0 blxtrack consumer list "$DEV"
+  has 'other 0 never lost'
+  blxtrack consumer reset default "$DEV"
+  lists default '0 67108864'
+  blxtrack save "$DEV"
+  restart
+  kept
+  lists default '0 67108864'
+}
+
+@test "a save that nobody restores is given up by a plain start" {
+  started
+  blxtrack save "$DEV"
+  restart
+  run -0 blxtrack start "$DEV"
+  has 'is given up (--restore was not given)'
+  write_at 9
+  restart
+  lost 'has been used up since'
+}
+
+@test "nothing saved: tracking begins" {
+  run -0 blxtrack start --restore "$DEV"
+  has 'nothing was saved of it'
+  [[ $output != *lost* ]]
+  lists default '0 67108864'
+}
+
+@test "what was written before tracking began ends the history" {
+  started
+  blxtrack save "$DEV"
+  restart
+  write_at 3000
+  lost 'it has been written to since the machine started (8 sectors)'
+}
+
+@test "statistics that are off prove nothing" {
+  started
+  blxtrack save "$DEV"
+  restart
+  echo 0 >"/sys/block/${DEV#/dev/}/queue/iostats"
+  lost 'its statistics are off'
+}
+
+@test "a disk that was set back is known" {
+  started
+  write_at 1000 50
+  cp disk before
+  write_at 1020
+  blxtrack save "$DEV"
+  power_off
+  cp before disk
+  power_on
+  lost 'it was written to, or set back'
+}
+
+# mounted_elsewhere FS: while nothing tracks it, the file system is mounted, a file is written, and it is unmounted.
+mounted_elsewhere() {
+  "mkfs.$1" -q "$DEV"
+  mkdir -p mnt
+  started
+  blxtrack save "$DEV"
+  power_off
+  mount -o loop disk mnt
+  echo 1 >mnt/file
+  umount mnt
+  power_on
+  lost 'it was written to, or set back'
+}
+
+@test "an ext4 that another system has written to is known" {
+  mounted_elsewhere ext4
+}
+
+@test "an xfs that another system has written to is known" {
+  truncate -s 512M disk
+  losetup -c "$DEV"
+  mounted_elsewhere xfs
+}
+
+@test "a btrfs that another system has written to is known" {
+  truncate -s 256M disk
+  losetup -c "$DEV"
+  mounted_elsewhere btrfs
+}
+
+@test "a disk that has grown is another one" {
+  started
+  blxtrack save "$DEV"
+  power_off
+  truncate -s 65M disk
+  power_on
+  lost 'it had 67108864 bytes from 0 on'
+}
+
+@test "another machine with a copy of everything" {
+  mkdir -p firmware
+  mount -t tmpfs tmpfs /sys/firmware
+  mkdir -p /sys/firmware/devicetree/base
+  echo A1 >/sys/firmware/devicetree/base/serial-number
+  started
+  blxtrack save "$DEV"
+  restart
+  echo B2 >/sys/firmware/devicetree/base/serial-number
+  lost 'it was saved on another machine'
+}
+
+@test "a save without a reboot: /run/blx is gone, the boot is the same" {
+  power_off
+  power_on
+  started
+  blxtrack save "$DEV"
+  umount /run/blx
+  run -0 blxtrack stop --all --force
+  blockdev --setrw "$DEV"
+  lost 'it was saved in this boot'
+}
+
+@test "what is saved is read-only, and takes no acks and gives no lists" {
+  started
+  write_at 8
+  blxtrack drain "$DEV" >list
+  blxread <list | blxapply --ack default.img >acks
+  blxtrack save "$DEV"
+  run -1 write_at 9
+  has 'not permitted'
+  for line in "drain $DEV" "run $DEV -- true" "consumer add more $DEV" "consumer reset default $DEV" "save $DEV" "stop $DEV"; do
+    # shellcheck disable=SC2086
+    run -7 blxtrack $line
+    has "was saved for a reboot; 'blxtrack start $DEV' takes it back"
+  done
+  run -7 blxtrack commit "$DEV" <acks
+  run -7 blxtrack resync "$DEV" <list
+  run -0 blxtrack status "$DEV"
+  has ': saved'
+}
+
+@test "taken back, it goes on, and what was saved is used up" {
+  started
+  write_at 8
+  blxtrack save "$DEV"
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  write_at 9
+  lists default '32768 8192'
+  replicate
+  same
+  restart
+  lost 'has been used up since'
+}
+
+@test "a stop by force uses up what was saved" {
+  for how in "--force $DEV" "--all --force"; do
+    started
+    blxtrack save "$DEV"
+    # shellcheck disable=SC2086
+    blxtrack stop $how
+    write_at 9
+    restart
+    lost 'has been used up since'
+    power_off
+    rm -rf default.img* lib
+    power_on
+  done
+}
+
+@test "who has it in use is named: exit 7, and nothing is saved" {
+  mkfs.ext4 -q "$DEV"
+  started
+  mkdir mnt
+  mount "$DEV" mnt
+  run -7 blxtrack save "$DEV"
+  has "${DEV#/dev/} is in use: mounted on $PWD/mnt"
+  [ ! -e lib/saved ] || [ -z "$(ls lib/saved)" ]
+  mount -o remount,ro mnt
+  blxtrack save "$DEV"
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  umount mnt
+  exec 9<>"$DEV"
+  run -7 python3 - "$DEV" <<'P'
+import os, subprocess, sys
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)
+sys.exit(subprocess.call(['blxtrack', 'save', sys.argv[1]]))
+P
+  has 'is in use'
+  exec 9>&-
+}
+
+@test "no room where it is to be saved: exit 3, and the device goes on" {
+  started
+  write_at 8
+  mkdir mnt
+  mount -t tmpfs -o size=16k tmpfs mnt
+  run -5 blxtrack save -o mnt/state "$DEV"
+  has 'lies in memory, which a reboot forgets'
+  umount mnt
+  truncate -s 2M small
+  mkfs.ext4 -q -O ^has_journal small
+  mount -o loop small mnt
+  dd if=/dev/zero of=mnt/fill bs=4k status=none || true
+  run -3 blxtrack save -o mnt/state "$DEV"
+  has 'No space left on device'
+  [ ! -e mnt/state ]
+  write_at 9
+  lists default '32768 8192'
+}
+
+# on_itself FILE: the file system of the device holds the file, and is mounted read-only.
+on_itself() {
+  mkfs.ext4 -q "$DEV"
+  mkdir -p mnt
+  mount "$DEV" mnt
+  fallocate -l "${2:-1M}" mnt/state
+  sync -f mnt
+  umount mnt
+  started
+  mount -o ro "$DEV" mnt
+}
+
+@test "a file on the device itself: only one that was allocated, and what it lies on is sent again" {
+  on_itself
+  run -5 blxtrack save -o mnt/new "$DEV"
+  has 'allocate it before'
+  map=$(blxtrack save --map mnt/state)
+  [[ $map =~ ^$DEV@[0-9]+\+[0-9]+$ ]]
+  blxtrack save -o mnt/state "$DEV"
+  restart
+  run -0 blxtrack start --restore="$DEV@${map#*@}" "$DEV"
+  [[ $output != *lost* ]]
+  offset=${map#*@}
+  lists default "${offset/+/ }"
+  replicate
+  same
+  # by the same map, once more and then never again
+  blxtrack save -o "$DEV@$offset" "$DEV"
+  restart
+  run -0 blxtrack start --restore="$DEV@$offset" "$DEV"
+  [[ $output != *lost* ]]
+  restart
+  run -0 blxtrack start --restore="$DEV@$offset" "$DEV"
+  has 'has been used up since'
+}
+
+@test "a file on the device itself that is too small, or has a hole" {
+  on_itself mnt/state 16K
+  run -3 blxtrack save -o mnt/state "$DEV"
+  has 'has room for '
+  has ' bytes only'
+  run -0 blxtrack status "$DEV"
+  has ': tracking'
+  umount mnt
+  mount "$DEV" mnt
+  truncate -s 1M mnt/hole
+  run -5 blxtrack save --map mnt/hole
+  has 'hole'
+  umount mnt
+  write_at 4000
+  lists default "$(blxtrack drain -n "$DEV" | grep -v '^#')"
+}
+
+@test "saved state that was moved is no saved state" {
+  on_itself
+  offset=$(blxtrack save --map mnt/state | sed 's/.*@//')
+  blxtrack save -o mnt/state "$DEV"
+  restart
+  # the same bytes elsewhere on the disk
+  at=$((${offset%+*} + 8388608))
+  dd if=disk of=disk bs=4096 skip=$((${offset%+*} / 4096)) seek=$((at / 4096)) count=256 conv=notrunc status=none
+  run -0 blxtrack start --restore="$DEV@$at+${offset#*+}" "$DEV"
+  has 'the saved state was moved here'
+}
+
+@test "a partition of the device holds it" {
+  addpart "$DEV" 1 2048 8192
+  addpart "$DEV" 2 10240 2048
+  nodes "${DEV#/dev/}"
+  started
+  write_at 300
+  blxtrack save -o "${DEV}p2" "$DEV"
+  restart
+  addpart "$DEV" 2 10240 2048
+  nodes "${DEV#/dev/}"
+  run -0 blxtrack start --restore="${DEV}p2" "$DEV"
+  [[ $output != *lost* ]] || fail "$output"
+  lists default '1228800 4096' '5242880 1048576'
+}
+
+# nodes NAME: of its partitions, where there is no udev.
+nodes() {
+  local path number
+  for path in /sys/class/block/"$1"p*; do
+    read -r number <"$path/dev"
+    [ -b "/dev/${path##*/}" ] || mknod "/dev/${path##*/}" b "${number%:*}" "${number#*:}"
+  done
+}
+
+# gpt: a GPT with an EFI system partition at 1 MiB, 2 MiB long.
+gpt() {
+  echo 'label: gpt
+start=2048, size=4096, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+start=8192, size=8192' | sfdisk -q --no-reread --no-tell-kernel "$DEV"
+}
+
+@test "an EFI system partition, and what --pending names, is sent again; a boot loader's place must be known" {
+  gpt
+  started
+  truncate -s 8k elsewhere
+  if [ ! -e /boot/grub/grubenv ] && [ ! -e /boot/grub2/grubenv ]; then
+    run -2 blxtrack save "$DEV"
+    has 'has a boot loader'
+    has -- '--pending'
+  fi
+  addpart "$DEV" 2 8192 8192
+  nodes "${DEV#/dev/}"
+  blxtrack save --pending "${DEV}p2" "$DEV"
+  restart
+  kept
+  lists default '1048576 2097152' '4194304 4194304'
+}
+
+@test "GRUB's environment is sent again" {
+  mkfs.ext4 -q -b 4096 "$DEV"
+  mkdir -p mnt
+  mount "$DEV" mnt
+  mkdir -p mnt/grub
+  head -c 1024 /dev/zero | tr '\0' '#' >mnt/grub/grubenv
+  sync -f mnt
+  at=$(blxtrack save --map mnt/grub/grubenv 2>/dev/null | sed 's/.*@\([0-9]*\)+.*/\1/')
+  umount mnt
+  started
+  mount -o ro "$DEV" mnt
+  mkdir -p "$BATS_TEST_TMPDIR/boot-dir"
+  mount --bind mnt /boot
+  blxtrack save "$DEV" || { umount /boot; false; }
+  umount /boot
+  restart
+  kept
+  lists default "$at 4096"
+}
+
+@test "the saved state of another device is left alone: exit 5" {
+  started
+  blxtrack save -o state "$DEV"
+  restart
+  loop_new 64M
+  cp state before
+  mv disk disk.first
+  run -5 blxtrack start --restore=state "$(tail -n 1 loops)"
+  has 'was saved of another device'
+  cmp state before
+  run -5 blxtrack drain "$(tail -n 1 loops)"
+  mv disk.first disk
+  loops_done
+}
+
+@test "saved state that is damaged anywhere is never taken for less" {
+  started
+  write_at 100
+  write_at 2000
+  blxtrack save -o state "$DEV"
+  size=$(stat -c %s state)
+  n=0
+  for at in 0 3 8 9 16 24 33 41 47 4096 4100 4104 4200 $((size / 2)) $((size - 4097)) cut empty; do
+    cp state broken
+    case $at in
+      cut) truncate -s $((size - 4096)) broken ;;
+      empty) truncate -s 0 broken ;;
+      *) python3 -c 'import sys
+f = open("broken", "r+b"); at = int(sys.argv[1]); f.seek(at); b = f.read(1)[0]; f.seek(at); f.write(bytes([b ^ 0x10]))' "$at" ;;
+    esac
+    restart
+    run -0 blxtrack start --restore=broken "$DEV"
+    has 'its history is lost: '
+    run -6 blxtrack drain "$DEV"
+    n=$((n + 1))
+  done
+  [ $n = 17 ]
+  restart
+  run -0 blxtrack start --restore=state "$DEV"
+  lists default '409600 4096' '8192000 4096'
+}
+
+@test "an incomplete history is saved as such: exit 6, and the consumers are told after the reboot" {
+  started
+  blxtrack consumer add other "$DEV"
+  truncate -s 32M disk
+  losetup -c "$DEV"
+  run -6 blxtrack save "$DEV"
+  has 'it shrank'
+  restart
+  lost 'it was incomplete when it was saved: it shrank'
+  run -6 blxtrack drain -c other "$DEV"
+}
+
+# killed_in COMMAND...: `prepare`, the command killed at its system calls that change something, a power cut, and then what was
+# written is listed, or the history is lost. STEP=1 tries all of the places, not every so many.
+killed_in() {
+  local step=${STEP:-5} n what tried=0
+  n=$((RANDOM % step + 1 - step))
+  while :; do
+    n=$((n + step))
+    power_off
+    rm -rf lib default.img*
+    power_on
+    prepare
+    what=killed
+    "$TOOLS/inject" -n $n -f kill -o report -- "$@" >/dev/null 2>&1 || true
+    grep -q '^struck' report || break
+    # the machine goes on, or it does not
+    if [ $((n % 2)) = 0 ]; then
+      blxtrack start "$DEV" 2>/dev/null && write_at 700
+    fi
+    restart
+    blxtrack start --restore "$DEV" 2>/dev/null
+    if blxtrack drain "$DEV" >list 2>/dev/null; then
+      # a whole first copy covers everything
+      grep -qx '0 67108864' list || { covers 600 && { [ $((n % 2)) = 1 ] || covers 700; }; } || fail "$n $(<report): $(<list)"
+      what=listed
+    fi
+    echo "$what" >>outcomes
+    tried=$((tried + 1))
+  done
+  echo "# $tried of $(sed 's/passed //' report) places: $(sort outcomes | uniq -c | xargs)" >&3
+  [ $tried -gt 3 ]
+}
+
+# covers BLOCK: the list has it.
+covers() {
+  awk -v at=$(($1 * 4096)) '!/^#/ && $1 <= at && at < $1 + $2 { found = 1 } END { exit !found }' list
+}
+
+@test "save, killed anywhere" {
+  prepare() {
+    started
+    write_at 600
+  }
+  TOOLS=$BLX_BUILD/tools
+  killed_in blxtrack save "$DEV"
+}
+
+@test "start --restore, killed anywhere" {
+  prepare() {
+    started
+    write_at 600
+    blxtrack save "$DEV"
+    restart
+  }
+  TOOLS=$BLX_BUILD/tools
+  killed_in blxtrack start --restore "$DEV"
+}
