@@ -276,14 +276,14 @@ confined() {
 }
 
 @test "a spool elsewhere is recovered by a run that is not told where" {
-  mkdir spools
-  replica
+  mkdir images spools
+  replica "$PWD/images/img"
   KILLED=0
-  inject -e pwrite64 -n 1 -f kill -- blxapply --spool spools "$IMG" <"$V/s2" || KILLED=$?
+  inject -e pwrite64 -n 1 -f kill -- blxapply --spool spools images/img <"$V/s2" || KILLED=$?
   [ "$KILLED" = 137 ]
   [ -n "$(ls spools)" ]
-  blxapply --confine must --recover "$IMG"
-  same "$V/v2" "$IMG"
+  blxapply --confine must --recover images/img
+  same "$V/v2" images/img
   [ -z "$(ls spools)" ]
 }
 
