@@ -525,7 +525,7 @@ static void check_acks(const struct options *o, int fd, bool init)
 	char text[65536], *save = NULL;
 	struct replica r;
 	struct fault f;
-	struct ack a, last = {.kind = ACK_FAILED};
+	struct ack a = {.kind = ACK_FAILED}, last = a;
 	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 	int dirfd = open(path_of("work/a.blx"), O_RDONLY);
 

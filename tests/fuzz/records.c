@@ -233,7 +233,7 @@ static int read_record(int dirfd, const char *name, size_t max, char **buf, size
 int looked_at(uint32_t major, uint32_t minor, struct token *lineage, uint64_t *epoch, bool *whole,
 	      struct fault *f);
 #define BLX_TRACKED_H
-#include "../../lib/tracked.c"
+#include "../../lib/tracked.c" // NOLINT(bugprone-suspicious-include): what is static there
 #undef file_read
 
 static void tracked(const uint8_t *data, size_t size)
@@ -251,10 +251,10 @@ static void tracked(const uint8_t *data, size_t size)
 
 // ---- what dumpe2fs, xfs_logprint and xfs_db print, and where things are mounted
 
-#include "../../cmd/blxused/unmounted.c"
+#include "../../cmd/blxused/unmounted.c" // NOLINT(bugprone-suspicious-include): what is static there
 #define refused map_refused
 #define take take_record
-#include "../../cmd/blxused/mounted.c"
+#include "../../cmd/blxused/mounted.c" // NOLINT(bugprone-suspicious-include): what is static there
 
 static const char *output;
 

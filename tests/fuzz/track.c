@@ -15,7 +15,7 @@
 #include "cmd/blxtrack/kv.h"
 #include "dir.h"
 
-#include "../../cmd/blxtrack/state.c"
+#include "../../cmd/blxtrack/state.c" // NOLINT(bugprone-suspicious-include): what is static there
 
 enum { DEVICE = 1 << 24, BLOCK = 4096, PAGE = 4096, EPOCH = 3 };
 
