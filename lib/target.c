@@ -77,6 +77,8 @@ int target_find(struct target *t, const char *name, struct fault *f)
 	struct stat st;
 
 	t->fd = t->dirfd = t->lockfd = -1;
+	if (!*name)
+		return fault_set(f, BLX_USAGE, "the name of the target is empty");
 	if (strlen(name) >= PATH_MAX - 8 || strchr(name, '\n'))
 		return fault_set(f, BLX_USAGE,
 				 "the name of the target is too long or has a newline");

@@ -132,6 +132,9 @@ struct job {
 int job_ascend(struct job *j, uint64_t offset, enum blx_exit code, struct fault *f);
 // Refuse a device that is too small for the stream.
 int job_fits(const struct job *j, struct fault *f);
+// The record NAME of the replica, as replica_load() and replica_save(); the fault names the target.
+int job_read(const struct job *j, const char *name, struct replica *r, struct fault *f);
+int job_record(const struct job *j, const char *name, struct fault *f);
 // Look at the image, record what it looks like and save the state.
 int job_save(struct job *j, struct fault *f);
 // The pending state becomes the state.

@@ -38,7 +38,7 @@ static int intend(struct job *j, struct fault *f)
 {
 	j->r.intent.uses = j->use_up;
 	j->prepared = j->grouped;
-	if (replica_save(j->t.dirfd, j->grouped ? REPLICA_PENDING : REPLICA_STATE, &j->r, f))
+	if (job_record(j, j->grouped ? REPLICA_PENDING : REPLICA_STATE, f))
 		return -1;
 	return j->grouped ? 0 : land(j, f);
 }
@@ -194,10 +194,12 @@ static int reserve_frames(const struct job *j, const char *path, struct fault *f
 static int reserve(struct job *j, const char *path, struct fault *f)
 {
 	struct fault ignored;
+	int error;
 
 	j->r.writing = true;
-	if (!replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f) && !reserve_frames(j, path, f))
+	if (!job_record(j, REPLICA_STATE, f) && !reserve_frames(j, path, f))
 		return 0;
+	error = errno;
 	j->r.writing = false;
 	// First, for the record needs a block. If it fails too, it still says not to look.
 	unlink(path);
@@ -205,9 +207,10 @@ static int reserve(struct job *j, const char *path, struct fault *f)
 		job_save(j, &ignored);
 	struct fault why = *f;
 	return fault_set(f, why.code, "%s; the image is as it was%s", why.text,
-			 j->o->spool ? ""
-				     : " (the spool takes room beside it: --spool elsewhere, "
-				       "or --in-place)");
+			 !j->o->spool && (error == ENOSPC || error == EDQUOT)
+				 ? " (the spool takes room beside it: --spool elsewhere, "
+				   "or --in-place)"
+				 : "");
 }
 
 static int spool_commit(struct job *j, struct fault *f)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Targets that must not be written to, found before anything is: what is read-only, and the very
 // device that the stream comes from.
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apply.h"
@@ -22,8 +24,16 @@ static int device_writable(const struct target *t, struct fault *f)
 
 static int writable(const char *path, int mode, struct fault *f)
 {
-	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) ? fault_errno(f, "%s: read-only", path)
-							   : 0;
+	if (!faccessat(AT_FDCWD, path, mode, AT_EACCESS))
+		return 0;
+	return fault_errno(f, "%s: %s", path, errno == EROFS ? "read-only" : "may not be written");
+}
+
+static bool is_dir(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
 int target_writable(const struct target *t, bool state, struct fault *f)
@@ -34,7 +44,7 @@ int target_writable(const struct target *t, bool state, struct fault *f)
 		return -1;
 	if (t->exists && !state)
 		return 0;
-	return writable(state && !access(t->dir, F_OK) ? t->dir : t->parent, W_OK | X_OK, f);
+	return writable(state && is_dir(t->dir) ? t->dir : t->parent, W_OK | X_OK, f);
 }
 
 // Numbers alone do not tell: the same disk of another machine often has the same ones. That this

@@ -57,12 +57,28 @@ int job_fits(const struct job *j, struct fault *f)
 		j->t.path, (unsigned long long)j->t.dev.size, (unsigned long long)j->h->size);
 }
 
+static int named(const struct job *j, struct fault *f)
+{
+	struct fault why = *f;
+
+	return fault_set(f, why.code, "%s: %s", j->t.path, why.text);
+}
+
+int job_read(const struct job *j, const char *name, struct replica *r, struct fault *f)
+{
+	int got = replica_load(j->t.dirfd, name, r, f);
+
+	return got < 0 ? named(j, f) : got;
+}
+
+int job_record(const struct job *j, const char *name, struct fault *f)
+{
+	return replica_save(j->t.dirfd, name, &j->r, f) ? named(j, f) : 0;
+}
+
 int job_save(struct job *j, struct fault *f)
 {
-	return target_stamp(&j->t, &j->r.image, f) ||
-			       replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f)
-		       ? -1
-		       : 0;
+	return target_stamp(&j->t, &j->r.image, f) || job_record(j, REPLICA_STATE, f) ? -1 : 0;
 }
 
 int job_take_over(struct job *j, struct fault *f)
@@ -154,7 +170,7 @@ static int nothing_commit(struct job *j, struct fault *f)
 	struct ack a;
 
 	// The run that wrote the state may have died, or failed, before it was durable.
-	if (replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f))
+	if (job_record(j, REPLICA_STATE, f))
 		return -1;
 	ack_for(&a, ACK_DONE, j->h);
 	if (j->use_up && target_use_up(&j->t, f))

@@ -237,7 +237,7 @@ static int recover_now(struct job *j, struct fault *f)
 
 	if (target_open_dir(&j->t, false, f))
 		return -1;
-	if (j->t.dirfd < 0 || replica_load(j->t.dirfd, REPLICA_STATE, &was, f) == 0)
+	if (j->t.dirfd < 0 || job_read(j, REPLICA_STATE, &was, f) == 0)
 		return fault_set(f, BLX_TARGET, "%s: no replica here", j->t.path);
 	if (job_load(j, f))
 		return -1;

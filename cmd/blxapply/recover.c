@@ -143,7 +143,7 @@ static int recover_clone(struct job *j, struct fault *f)
 	} else {
 		// It did not survive, and the image was never touched.
 		replica_forget(&j->r);
-		return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
+		return job_record(j, REPLICA_STATE, f);
 	}
 	return bad ? -1 : finish(j, f);
 }
@@ -174,7 +174,7 @@ static int settle(struct job *j, struct fault *f)
 static int settle_pending(struct job *j, struct fault *f)
 {
 	struct replica p;
-	int dirfd = j->t.dirfd, got = replica_load(dirfd, REPLICA_PENDING, &p, f), decided = 0;
+	int dirfd = j->t.dirfd, got = job_read(j, REPLICA_PENDING, &p, f), decided = 0;
 
 	if (got == 0 || (got < 0 && f->code != BLX_TARGET))
 		return got;
@@ -205,10 +205,8 @@ int job_load(struct job *j, struct fault *f)
 	if (target_writable(&j->t, true, f) || target_lock(&j->t, f) || settle_pending(j, f))
 		return -1;
 	int got = replica_load(j->t.dirfd, REPLICA_STATE, &j->r, &why);
-	if (got < 0 && why.code != BLX_TARGET) {
-		*f = why;
-		return -1;
-	}
+	if (got < 0 && why.code != BLX_TARGET)
+		return fault_set(f, why.code, "%s: %s", j->t.path, why.text);
 	if (got < 0)
 		strcpy(j->wrong, why.text);
 	j->has_state = got > 0;
@@ -234,7 +232,7 @@ int job_load(struct job *j, struct fault *f)
 
 static int say_incomplete(const struct job *j, struct fault *f)
 {
-	const char *what = j->r.has_floor ? "an epoch was begun in place and not finished"
+	const char *what = j->r.has_floor ? "an epoch was begun and not finished"
 					  : "the first copy was not finished";
 
 	if (j->r.adopted && replica_complete(&j->r))

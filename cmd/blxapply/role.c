@@ -107,5 +107,5 @@ int promote(struct job *j, struct fault *f)
 	if (!faccessat(j->t.dirfd, "allow", F_OK, AT_SYMLINK_NOFOLLOW) && target_use_up(&j->t, f))
 		return -1;
 	j->r.promoted = now_seconds();
-	return replica_save(j->t.dirfd, REPLICA_STATE, &j->r, f);
+	return job_record(j, REPLICA_STATE, f);
 }

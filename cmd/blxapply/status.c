@@ -30,14 +30,14 @@ static int look(struct job *j, struct fault *f)
 
 	if (target_open_dir(&j->t, false, f))
 		return -1;
-	int got = j->t.dirfd < 0 ? 0 : replica_load(j->t.dirfd, REPLICA_STATE, &j->r, f);
+	int got = j->t.dirfd < 0 ? 0 : job_read(j, REPLICA_STATE, &j->r, f);
 	for (int tries = 0; got > 0 && tries < 1000; tries++) {
 		if (target_compare(&j->t, &j->r, j->wrong, sizeof(j->wrong), f))
 			return -1;
 		j->waits.how = REPLICA_IDLE;
 		if (replica_load(j->t.dirfd, REPLICA_PENDING, &pending, &ignored) > 0)
 			j->waits = pending.intent;
-		got = replica_load(j->t.dirfd, REPLICA_STATE, &again, f);
+		got = job_read(j, REPLICA_STATE, &again, f);
 		if (got > 0 && same(&again, &j->r))
 			break;
 		j->r = again;
