@@ -121,6 +121,17 @@ id_of() {
   blxapply --status --json "$1" | sed -n 's/.*"replica":"\([^"]*\)".*/\1/p'
 }
 
+# refused STREAM WORDS [options]: exit 5, the words, a failed ack, and nothing changed.
+refused() {
+  local in=$1 words=$2 before
+  before=$(md5sum <"$IMG"; stat -c '%i %s %y' "$IMG"; cat "$IMG.blx/state" 2>/dev/null || true)
+  run -5 --separate-stderr apply "$in" --ack "$IMG"
+  [[ $stderr == *"$words"* ]] || fail "expected '$words' in: $stderr"
+  [[ $output == "blx-ack 1 failed lineage="*" code=5 why="* ]] || fail "ack: $output"
+  [ "$before" = "$(md5sum <"$IMG"; stat -c '%i %s %y' "$IMG"; cat "$IMG.blx/state" 2>/dev/null || true)" ] ||
+    fail "something changed"
+}
+
 # ---- file systems
 
 # small_fs SIZE: a tmpfs on mnt; it makes no clones.
