@@ -869,24 +869,6 @@ R
   "$RECORD" compare "$LIST" "$LOG" 4096 $((64 << 20))
 }
 
-@test "a start or stop of one device that is killed leaves the others alone" {
-  tracked_loop 8M
-  first=$DEV
-  loop_new 8M
-  second=$DEV
-  printf '%s\n' "$second" >>"$BATS_TEST_TMPDIR/tracked"
-  run -137 strace -qq -o /dev/null -e inject=fsync:signal=KILL:when=1 blxtrack start "$second"
-  run -0 blxtrack drain -c t "$first"
-  blxtrack start "$second" 2>/dev/null
-  run -137 strace -qq -o /dev/null -e inject=unlinkat:signal=KILL:when=2 blxtrack stop --force "$second"
-  "$RECORD" one "$first" "$LOG" 4096 4096
-  run -0 blxtrack drain -c t "$first"
-  has "4096 4096"
-  run -0 blxtrack start "$second"
-  run -6 blxtrack drain "$second"
-  has "consumer reset default"
-}
-
 @test "a device that is gone is stopped by its number, and it is said how" {
   tracked_loop 8M
   number=$(cat "/sys/block/${DEV##*/}/dev")

@@ -204,7 +204,8 @@ f.seek(bit // 8); f.write(bytes([b]))' "$KEPT/$file" "$bit"
 @test "each pin that is removed is exit 6 and a new lineage, or changes nothing" {
   local pin said=0 needless=0 code
   tracked_loop 8M
-  for pin in $(ls "$PINS"); do
+  for pin in "$PINS"/*; do
+    pin=${pin##*/}
     rm "$PINS/$pin"
     write 4096
     code=0

@@ -309,27 +309,3 @@ ack() {
   blxtrack consumer remove x "$DEV"
   [ -z "$(find /run/blx -name 'extra.*')" ]
 }
-
-@test "killed at any system call, the resync is as it was or done" {
-  differing '4096 4096' >found
-  local n=0 done=0
-  while [ $done = 0 ]; do
-    n=$((n + ${STEP:-13}))
-    blxtrack consumer reset default "$DEV"
-    differing '4096 4096' >found
-    if strace -qq -o /dev/null -e inject=openat,linkat,unlinkat,renameat,rename,fsync,bpf:signal=KILL:when=$n \
-      blxtrack resync "$DEV" <found 2>/dev/null; then
-      done=1
-    fi
-    run -0 extents
-    [ "$output" = '0 16777216' ] || [ "$output" = '4096 4096' ] || fail "point $n: $output"
-    differing '4096 4096' | blxtrack resync "$DEV"
-    run -0 extents
-    [ "$output" = '4096 4096' ]
-  done
-  echo "# one in ${STEP:-13} of $n places" >&3
-  [ $n -gt 100 ]
-  blxtrack consumer reset default "$DEV"
-  differing '4096 4096' | blxtrack resync "$DEV"
-  [ "$(find /run/blx -name 'extra.*' | wc -l)" = 1 ]
-}
