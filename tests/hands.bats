@@ -278,10 +278,10 @@ P
   reseal /run/blx/host
   for command in "drain -c t" start "stop --force" status "consumer list"; do
     run -3 blxtrack $command "$DEV"
-    has "tracking was started by another version of blxtrack: run 'blxtrack stop --all --force'"
+    has "tracking was started by a newer version of blxtrack (its layout is 999"
   done
   run -3 blxtrack commit -c t "$DEV" </dev/null
-  has "another version"
+  has "a newer version"
   cp "$STATE.host" /run/blx/host
   write 8192
   drain

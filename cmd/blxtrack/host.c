@@ -104,8 +104,7 @@ int host_load_layout(struct host *h, int layout, struct fault *f)
 	kv_free(&kv);
 	if (!bad && !ours)
 		return fault_set(f, BLX_SYSTEM,
-				 "tracking was started by another version of blxtrack: run "
-				 "'blxtrack stop --all --force', then start again");
+				 "tracking was started by another version of blxtrack");
 	return bad;
 }
 

@@ -46,11 +46,6 @@ static int find_all(struct session *s, char *const *devs, size_t n, struct fault
 
 static int open_kernel(struct session *s, struct fault *f)
 {
-	struct host h;
-
-	// maps of another layout are not even read
-	if (host_load(&h, f) && f->code != BLX_RESYNC)
-		return -1;
 	if (!kernel_open(&s->k, f))
 		return 0;
 	char why[sizeof(f->text)];

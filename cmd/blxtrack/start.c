@@ -431,8 +431,6 @@ static int abandon_kernel(struct fault *f)
 // State, and what of the kernel side is there, as they must be before any device can start.
 static int ready_host(struct fault *f)
 {
-	struct host h;
-
 	if (kernel_present() && !state_mounted())
 		return fault_set(f, BLX_RESYNC,
 				 "%s is gone while the kernel still tracks: run 'blxtrack stop "
@@ -440,9 +438,6 @@ static int ready_host(struct fault *f)
 				 "then start again",
 				 STATE_DIR);
 	if (state_mount(f))
-		return -1;
-	// that of another version is left alone
-	if (kernel_present() && host_load(&h, f) && f->code != BLX_RESYNC)
 		return -1;
 	return kernel_present() && !host_intact() ? abandon_kernel(f) : 0;
 }
