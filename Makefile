@@ -112,7 +112,7 @@ demo:
 	BLX_BIN=$(abspath $(BUILD))/bin demo/demo.sh
 
 # ---- the programs and their unit tests with sanitizers; blxtrack's heart is in the kernel and has other tests
-ASAN_TESTS ?= unit formats blxls blxpack blxread fuzz blxsum blxused blxapply recovery scrub faults
+ASAN_TESTS ?= unit formats blxls blxpack blxread fuzz blxsum blxused blxapply recovery scrub faults wrong
 asan: SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan:
 	$(MAKE) BUILD=build-asan SANITIZE='$(SANITIZE)' CFLAGS='-O1 -g' all units tools
