@@ -148,7 +148,6 @@ struct saving {
 	struct tracked *t;
 	struct store to;
 	bool on_it; // the store lies on the device
-	bool was_read_only;
 	int claim;
 	struct extents pending;
 };
@@ -229,6 +228,7 @@ static int written_since(const struct kernel *k, const struct saving *v, struct 
 static int prepare(struct saving *v, const struct options *o, struct fault *f)
 {
 	const struct blkdev *d = &v->t->dev;
+	bool was, on = true;
 
 	if (find_store(&v->to, o, d, f))
 		return -1;
@@ -236,17 +236,21 @@ static int prepare(struct saving *v, const struct options *o, struct fault *f)
 	if (pending_find(d, o->pending, o->npending, v->on_it ? &v->to : NULL, &v->pending, f) ||
 	    (v->claim = fsmap_claim(d, f)) < 0)
 		return -1;
-	// what lies on it can be written only while it can be
 	if (fsync(v->claim))
 		return fault_errno(f, "%s: fsync", d->name);
-	return saved_read_only(d, !v->on_it, &v->was_read_only, f);
+	// whoever finds it read-only after a kill finds out how to take it back
+	if (saved_read_only(d, NULL, &was, f) || saved_remember(v->t, &v->to, was, f))
+		return -1;
+	// what lies on it can be written only while it can be
+	return v->on_it ? 0 : saved_read_only(d, &on, NULL, f);
 }
 
 static int finish(const struct kernel *k, struct saving *v, struct fault *f)
 {
+	bool on = true;
+
 	if (write_meta(v, f) || archive_write(&v->to, v->t->dirfd, f) ||
-	    saved_remember(v->t, &v->to, v->was_read_only, f) ||
-	    (v->on_it && saved_read_only(&v->t->dev, true, NULL, f)))
+	    (v->on_it && saved_read_only(&v->t->dev, &on, NULL, f)))
 		return -1;
 	unlinkat(v->t->dirfd, META, 0);
 	if (v->t->lost[0] || kernel_grace(k, f))
@@ -266,8 +270,6 @@ static void give_up(struct saving *v)
 	if (v->to.fd >= 0 && archive_use_up(&v->to, &f))
 		warn("%s", f.text);
 	if (saved_take_back(v->t, &f) < 0)
-		warn("%s", f.text);
-	if (v->claim >= 0 && !v->was_read_only && saved_read_only(&v->t->dev, false, NULL, &f))
 		warn("%s", f.text);
 }
 

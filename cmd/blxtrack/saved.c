@@ -88,18 +88,19 @@ int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f)
 	return 0;
 }
 
-int saved_read_only(const struct blkdev *d, bool on, bool *was, struct fault *f)
+int saved_read_only(const struct blkdev *d, const bool *set, bool *was, struct fault *f)
 {
-	int ro = 0, set = on, fd = blkdev_open(d, O_RDONLY, f);
+	int value = set && *set, fd = blkdev_open(d, O_RDONLY, f), bad = 0;
 
 	if (fd < 0)
 		return -1;
-	int bad = ioctl(fd, BLKROGET, &ro)    ? fault_errno(f, "%s: BLKROGET", d->name)
-		  : ioctl(fd, BLKROSET, &set) ? fault_errno(f, "%s: make it %s", d->name,
-							    on ? "read-only" : "writable again")
-					      : 0;
+	if (set && ioctl(fd, BLKROSET, &value))
+		bad = fault_errno(f, "%s: make it %s", d->name,
+				  *set ? "read-only" : "writable again");
+	if (!bad && was && ioctl(fd, BLKROGET, &value))
+		bad = fault_errno(f, "%s: BLKROGET", d->name);
 	if (was)
-		*was = ro;
+		*was = value;
 	close(fd);
 	return bad;
 }
@@ -137,6 +138,7 @@ int saved_take_back(const struct tracked *t, struct fault *f)
 	enum archive what;
 	struct kv kv;
 	char name[STORE_NAME];
+	bool off = false;
 
 	if (!saved_is(t))
 		return 0;
@@ -148,13 +150,13 @@ int saved_take_back(const struct tracked *t, struct fault *f)
 	// used up before anybody can write to the device, unless it lies on the device itself
 	bool on_it = !bad && s.raw && fsmap_below(&s.dev, &t->dev) == BELOW_DIRECT;
 	if (on_it && !read_only)
-		bad = saved_read_only(&t->dev, false, NULL, f);
+		bad = saved_read_only(&t->dev, &off, NULL, f);
 	if (!bad && archive_look(&s, &what, f))
 		bad = f->code != BLX_CORRUPT; // what is damaged nobody can use
 	else if (!bad && what == ARCHIVE_FRESH)
 		bad = archive_use_up(&s, f);
 	if (!bad && !on_it && !read_only)
-		bad = saved_read_only(&t->dev, false, NULL, f);
+		bad = saved_read_only(&t->dev, &off, NULL, f);
 	store_close(&s);
 	kv_free(&kv);
 	if (!bad && unlinkat(t->dirfd, RECORD, 0))

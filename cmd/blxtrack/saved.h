@@ -31,7 +31,8 @@ int saved_refuse(const struct tracked *t, struct fault *f);
 // It goes on in this boot: what was saved is used up, and the device can be written to again. 1; 0:
 // it was not saved.
 int saved_take_back(const struct tracked *t, struct fault *f);
-int saved_read_only(const struct blkdev *d, bool on, bool *was, struct fault *f);
+// Set (NULL: leave as it is) and get whether the kernel takes writes to it.
+int saved_read_only(const struct blkdev *d, const bool *set, bool *was, struct fault *f);
 
 // ---- in the next one
 
