@@ -77,7 +77,8 @@ tracked() {
 
 # ---- striking
 
-# strike FLAGS N COMMAND: at its call N; there is a write before, one after, and eight meanwhile. False: it has no such call.
+# strike FLAGS N COMMAND: at its call N; there is a write before, one after, and eight meanwhile. Sets STRUCK: it has such a
+# call. (Never a condition: nothing in it could fail then.)
 strike() {
   local flags=$1 n=$2 command=$3 writer code=0
   AT="$command at call $n ($flags, SEED=$SEED)"
@@ -95,7 +96,16 @@ strike() {
   [ -s report ] || fail "$AT: it did not end"
   grep -q ^passed report || [ $code = 137 ] || fail "$AT: exit $code"
   "after_$command"
-  grep -q ^struck report
+  STRUCK=$(sed -n 's/^struck.*/yes/p' report)
+}
+
+# strike_all FLAGS COMMAND: at each call; adds to n.
+strike_all() {
+  while :; do
+    strike "$1" $((n + 1)) "$2"
+    [ "$STRUCK" ] || break
+    n=$((n + 1))
+  done
 }
 
 # everywhere COMMAND SAMPLE: at all calls that change a file, and at so many of all.
@@ -103,17 +113,17 @@ everywhere() {
   local command=$1 sample=$2 n=0 total
   RANDOM=${SEED:=$RANDOM}
   if [ -z "${ALL:-}" ]; then
-    while strike "-e $FILES" $((n + 1)) "$command"; do n=$((n + 1)); done
+    strike_all "-e $FILES" "$command"
   fi
-  strike -a 0 "$command" || true
+  strike -a 0 "$command"
   total=$(sed 's/passed //' report)
   if [ -n "${ALL:-}" ]; then
-    while strike -a $((n + 1)) "$command"; do n=$((n + 1)); done
+    strike_all -a "$command"
     echo "# $command: struck at all of $n calls" >&3
   else
     echo "# $command: struck at $n calls that change files, and at $sample of $total (SEED=$SEED)" >&3
     for ((; sample > 0; sample--)); do
-      strike -a $(((RANDOM * 32768 + RANDOM) % total + 1)) "$command" || true
+      strike -a $(((RANDOM * 32768 + RANDOM) % total + 1)) "$command"
     done
   fi
   [ $n -gt 0 ]
@@ -154,15 +164,21 @@ after_commit() {
   everywhere commit 30
 }
 
-# An ack with a range that could not be read: it is listed, until it is acked.
-setup_unread() { setup_commit; }
-victim_unread() {
-  {
-    ack list unread "offset=$(((FIRST + 13) * 4096)) length=4096"
-    ack list 'done' unread=1
-  } | "$@" blxtrack commit -c t "$DEV" 2>/dev/null
+# An ack with a range that could not be read: it is listed, until it is acked. So was another before it.
+unread() {
+  ack "$1" unread "offset=$(($2 * 4096)) length=4096"
+  ack "$1" 'done' unread=1
 }
+setup_unread() {
+  put $((FIRST + 14))
+  blxtrack drain -c t "$DEV" >list
+  unread list $((FIRST + 14)) | blxtrack commit -c t "$DEV"
+  setup_commit
+}
+victim_unread() { unread list $((FIRST + 13)) | "$@" blxtrack commit -c t "$DEV" 2>/dev/null; }
 after_unread() {
+  blxtrack drain -c t "$DEV" >again || fail "$AT: the next drain is $?"
+  [ "$(key base again)" != "$before" ] || WANT+=" $((FIRST + 14))"
   WANT+=" $((FIRST + 13))"
   drained
 }
