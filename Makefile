@@ -88,7 +88,7 @@ DEPS_BUILD := gcc libc6-dev make pkg-config clang llvm bpftool libbpf-dev libelf
 DEPS_DEMO := bc e2fsprogs fio iproute2 mount openssh-client openssh-server procps python3 sqlite3 util-linux
 DEPS_VM = $(if $(filter x86_64,$(shell uname -m)),busybox-static cpio kmod qemu-system-x86 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd))
-DEPS_TEST = $(DEPS_DEMO) $(DEPS_VM) bats bsdextrautils btrfs-progs clang-format clang-tidy fdisk mandoc ncat \
+DEPS_TEST = $(DEPS_DEMO) $(DEPS_VM) bats bsdextrautils btrfs-progs clang-format clang-tidy fdisk git mandoc ncat \
 	netcat-openbsd netcat-traditional shellcheck strace xfsprogs xxhash xz-utils zstd
 
 deps:
@@ -120,8 +120,8 @@ asan:
 
 # ---- style
 C_FILES = $(wildcard lib/*.[ch] cmd/*/*.[ch] bpf/*.[ch] tests/unit/*.[ch] tests/tools/*.[ch] tests/fuzz/*.[ch])
-SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/vm/*.sh $(addprefix tests/vm/,boot disks guest kernel run tools) bench/*.sh bench/*.bash demo/*.sh .ci/run contrib/install-deps \
-	contrib/completion/blx.bash)
+SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/vm/*.sh $(addprefix tests/vm/,boot disks guest kernel run tools) $(wildcard tests/vm/reboot/*) bench/*.sh bench/*.bash demo/*.sh .ci/run contrib/install-deps \
+	contrib/completion/blx.bash contrib/boot/root contrib/systemd/shutdown $(wildcard contrib/initramfs-tools/* contrib/dracut/*))
 lint: $(BPF_SKEL)
 	clang-format --dry-run -Werror $(C_FILES)
 	clang-tidy --quiet $(filter-out bpf/%,$(filter %.c,$(C_FILES))) -- -std=c17 $(BLX_CPPFLAGS) \
@@ -131,21 +131,42 @@ lint: $(BPF_SKEL)
 
 # ---- installing
 SYSTEMDDIR ?= $(PREFIX)/lib/systemd/system
+LIBEXECDIR ?= $(PREFIX)/lib/blx
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 DOCDIR ?= $(PREFIX)/share/doc/blx
 MAN_PAGES = $(wildcard man/*.[1-8])
-DOCS = README.md CHANGELOG.md LICENSE docs/recovery.md contrib/cron/blx contrib/sudoers/blx
+DOCS = README.md CHANGELOG.md LICENSE docs/boot.md docs/recovery.md contrib/cron/blx contrib/sudoers/blx
+
+# fill MODE,FROM,TO: with the names of this installation
+fill = $(INSTALL) -D -m $(1) $(2) '$(DESTDIR)$(3)' && \
+	sed -i 's|@BINDIR@|$(BINDIR)|g; s|@LIBEXECDIR@|$(LIBEXECDIR)|g' '$(DESTDIR)$(3)'
 
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(SYSTEMDDIR)' '$(DESTDIR)$(COMPLETIONDIR)' '$(DESTDIR)$(DOCDIR)'
 	$(INSTALL) -m 755 $(BINS) '$(DESTDIR)$(BINDIR)'
 	for page in $(MAN_PAGES); do \
 		$(INSTALL) -D -m 644 $$page "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
-	sed 's|@BINDIR@|$(BINDIR)|' contrib/systemd/blxtrack@.service >'$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
-	chmod 644 '$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
+	$(call fill,644,contrib/systemd/blxtrack@.service,$(SYSTEMDDIR)/blxtrack@.service)
+	$(call fill,644,contrib/systemd/blx-root.service,$(SYSTEMDDIR)/blx-root.service)
+	$(call fill,644,contrib/systemd/run-blx.conf,$(SYSTEMDDIR)/run-blx.mount.d/blx.conf)
+	$(call fill,755,contrib/boot/root,$(LIBEXECDIR)/root)
 	for program in $(PROGRAMS); do \
 		$(INSTALL) -m 644 contrib/completion/blx.bash "$(DESTDIR)$(COMPLETIONDIR)/$$program" || exit; done
 	for doc in $(DOCS); do $(INSTALL) -m 644 $$doc "$(DESTDIR)$(DOCDIR)/$$(echo $$doc | sed 's|/blx$$||; s|.*/||')" || exit; done
+
+# What saves and restores the history of the root file system's disk (docs/boot.md), where the system's own tools look
+# for it, whatever PREFIX is. It does nothing without /etc/blx/root.conf.
+SHUTDOWNDIR ?= /usr/lib/systemd/system-shutdown
+INITRAMFSDIR ?= /usr/share/initramfs-tools
+DRACUTDIR ?= /usr/lib/dracut/modules.d
+BOOT_FILES = '$(SHUTDOWNDIR)/blxtrack' '$(INITRAMFSDIR)/hooks/blx' '$(INITRAMFSDIR)/scripts/init-premount/blx' \
+	'$(DRACUTDIR)/90blx'
+
+install-boot:
+	$(call fill,755,contrib/systemd/shutdown,$(SHUTDOWNDIR)/blxtrack)
+	$(call fill,755,contrib/initramfs-tools/hook,$(INITRAMFSDIR)/hooks/blx)
+	$(call fill,755,contrib/initramfs-tools/init-premount,$(INITRAMFSDIR)/scripts/init-premount/blx)
+	$(foreach f,$(notdir $(wildcard contrib/dracut/*.sh)),$(call fill,755,contrib/dracut/$(f),$(DRACUTDIR)/90blx/$(f)) &&) :
 
 # Programs that are gone must not leave a tracking behind that nobody can read. Un-acked changes would be lost with it:
 # only FORCE=1 goes on then. A staged tree (DESTDIR) is not what this machine runs.
@@ -154,11 +175,13 @@ ifeq ($(DESTDIR),)
 	if [ -x '$(BINDIR)/blxtrack' ]; then '$(BINDIR)/blxtrack' stop --all $(if $(FORCE),--force); fi
 endif
 	rm -f $(PROGRAMS:%='$(DESTDIR)$(BINDIR)/%') $(PROGRAMS:%='$(DESTDIR)$(COMPLETIONDIR)/%')
-	rm -f '$(DESTDIR)$(SYSTEMDDIR)/blxtrack@.service'
+	rm -f '$(DESTDIR)$(SYSTEMDDIR)'/blxtrack@.service '$(DESTDIR)$(SYSTEMDDIR)'/blx-root.service
+	rm -f '$(DESTDIR)$(SYSTEMDDIR)/run-blx.mount.d/blx.conf' '$(DESTDIR)$(LIBEXECDIR)/root'
+	rm -rf $(BOOT_FILES:'%'='$(DESTDIR)%')
 	for page in $(MAN_PAGES); do rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}"; done
 	rm -rf '$(DESTDIR)$(DOCDIR)'
 
 clean:
 	rm -rf $(BUILD) build-asan
 
-.PHONY: all deps check vm-check demo asan lint install uninstall clean
+.PHONY: all deps check vm-check demo asan lint install install-boot uninstall clean

@@ -29,8 +29,13 @@ blx_make() {
   for page in "$TOP"/man/*.[1-8]; do
     [ -f "root/opt/blx/share/man/man${page##*.}/${page##*/}" ] || fail "$page"
   done
-  grep -qx 'ExecStart=/opt/blx/bin/blxtrack start %f' root/opt/blx/lib/systemd/system/blxtrack@.service
+  units=root/opt/blx/lib/systemd/system
+  grep -qx 'ExecStart=/opt/blx/bin/blxtrack start --restore %f' $units/blxtrack@.service
+  grep -qx 'ExecStop=/opt/blx/lib/blx/root keep' $units/blx-root.service
+  [ -f $units/run-blx.mount.d/blx.conf ]
+  grep -q '^PATH=/opt/blx/bin:' root/opt/blx/lib/blx/root
   [ -f root/opt/blx/share/doc/blx/README.md ]
+  [ -f root/opt/blx/share/doc/blx/boot.md ]
   [ -f root/opt/blx/share/doc/blx/recovery.md ]
   [ -f root/opt/blx/share/doc/blx/cron ]
   [ -f root/opt/blx/share/doc/blx/sudoers ]
@@ -43,8 +48,25 @@ blx_make() {
   done
 }
 
+@test "install-boot puts its hooks where the system looks, with the names of this installation" {
+  blx_make install-boot DESTDIR="$ROOT" PREFIX=/opt/blx
+  run -0 sh -c "cd root && find . -type f | LC_ALL=C sort"
+  [ "$output" = "./usr/lib/dracut/modules.d/90blx/module-setup.sh
+./usr/lib/dracut/modules.d/90blx/pre-mount.sh
+./usr/lib/dracut/modules.d/90blx/pre-shutdown.sh
+./usr/lib/dracut/modules.d/90blx/shutdown.sh
+./usr/lib/systemd/system-shutdown/blxtrack
+./usr/share/initramfs-tools/hooks/blx
+./usr/share/initramfs-tools/scripts/init-premount/blx" ]
+  run -1 grep -r '@[A-Z]*@' root
+  run -0 grep -rl /opt/blx/lib/blx/root root
+  [ "${#lines[@]}" = 6 ] # all but pre-shutdown.sh
+  run -0 find root -type f ! -perm 755
+  [ -z "$output" ]
+}
+
 @test "uninstall leaves nothing" {
-  blx_make install DESTDIR="$ROOT"
+  blx_make install install-boot DESTDIR="$ROOT"
   blx_make uninstall DESTDIR="$ROOT"
   [ -z "$(find root ! -type d)" ] || fail "$(find root ! -type d)"
 }
