@@ -28,3 +28,8 @@ tools: $(TOOLS) $(BUILD)/previous/blxtrack
 .PHONY: tools
 
 include tests/fuzz/fuzz.mk
+
+# Random work and random faults for MINUTES (10), the choices of SEED (a new one).
+torture: all tools
+	BLX_BUILD=$(abspath $(BUILD)) tests/torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+.PHONY: torture
