@@ -135,7 +135,7 @@ LIBEXECDIR ?= $(PREFIX)/lib/blx
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 DOCDIR ?= $(PREFIX)/share/doc/blx
 MAN_PAGES = $(wildcard man/*.[1-8])
-DOCS = README.md CHANGELOG.md LICENSE docs/boot.md docs/recovery.md contrib/cron/blx contrib/sudoers/blx
+DOCS = README.md CHANGELOG.md LICENSE SECURITY.md docs/boot.md docs/recovery.md contrib/cron/blx contrib/sudoers/blx
 
 # fill MODE,FROM,TO: with the names of this installation
 fill = $(INSTALL) -D -m $(1) $(2) '$(DESTDIR)$(3)' && \
