@@ -176,6 +176,7 @@ static const int32_t filter_calls[] = {
 	SYS_nanosleep,
 	SYS_gettimeofday,
 	SYS_sched_yield,
+	SYS_sched_getaffinity, // malloc
 	SYS_rt_sigaction,
 	SYS_rt_sigprocmask,
 	SYS_rt_sigreturn,
