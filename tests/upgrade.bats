@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2030,SC2031
 # blxtrack upgrade: what the previous release tracks, built from its own source, is taken over without a hole.
-# Environment: STEP, of the system calls at which it is killed only every STEP-th (277).
+# Environment: STEP, of the system calls at which it is killed only every STEP-th (277); FROM, the first (1).
 
 load lib
 
@@ -272,7 +272,7 @@ killed() {
 }
 
 @test "killed at any system call, the next upgrade finishes, and every write is covered" {
-  local n=1 places=0 at=0
+  local n=${FROM:-1} places=0 at=0
   loop_new 8M
   while :; do
     if [ ! -e /run/blx/host ] || grep -qx 'layout: 4' /run/blx/host; then
