@@ -13,7 +13,7 @@ _blx_devices() {
 
 _blxtrack() {
   local current=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
-  local commands='start stop drain commit run consumer resync follow status upgrade'
+  local commands='start stop save drain commit run consumer resync follow status upgrade'
   if [ "$COMP_CWORD" = 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W "$commands --help --version" -- "$current")
   elif [ "$command" = consumer ] && [ "$COMP_CWORD" = 2 ]; then
