@@ -98,7 +98,10 @@ static int stop_one(const struct session *s, struct tracked *t, struct fault *f)
 	// a later boot would take up what ends here
 	if (saved_take_back(t, f) < 0)
 		return -1;
-	if (t->slot != SLOT_NONE && kernel_slot_unlink(&s->k, disk, t->slot, f))
+	// killed from here on it has no bitmaps, and no flip of the others must look for them
+	t->starting = true;
+	if (tracked_save(t, f) ||
+	    (t->slot != SLOT_NONE && kernel_slot_unlink(&s->k, disk, t->slot, f)))
 		return -1;
 	return tracked_remove(t, f);
 }
