@@ -218,6 +218,21 @@ shared() {
   [ -z "$(ls -A out/b.blx)" ] && [ ! -e in/b ]
 }
 
+@test "a file that another user has put in the way of blxread's is neither cut nor written" {
+  shared
+  as_nobody sh -c 'echo his >shared/bad.new'
+  run -5 --separate-stderr sh -c "blxread -a --whole --skip-bad shared/bad $V/v1 >stream"
+  [[ $stderr == *"shared/bad.new: another's file is in the way" ]] || fail "$stderr"
+  [ "$(<shared/bad.new)" = his ]
+  echo precious >precious
+  ln precious shared/linked.new
+  run -5 --separate-stderr sh -c "blxread -a --whole --skip-bad shared/linked $V/v1 >stream"
+  [ "$(<precious)" = precious ]
+  as_nobody sh -c 'echo his >shared/stream.new'
+  run -7 --separate-stderr blxread -a --whole -o shared/stream "$V/v1"
+  [ "$(<shared/stream.new)" = his ]
+}
+
 # ---- confinement
 
 # open_on FIFO COMMAND...: runs, and waits for its input; sets PID.

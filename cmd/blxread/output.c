@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "die.h"
@@ -58,7 +59,7 @@ static void remove_at_the_end(void)
 static int try_fresh(const char *fresh, int *to, struct fault *f)
 {
 	struct stat ours, named;
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = open(fresh, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return fault_errno(f, "%s: open", fresh);
@@ -72,6 +73,10 @@ static int try_fresh(const char *fresh, int *to, struct fault *f)
 	}
 	bool same = !fstat(fd, &ours) && !stat(fresh, &named) && ours.st_ino == named.st_ino &&
 		    ours.st_dev == named.st_dev;
+	if (same && (!S_ISREG(ours.st_mode) || ours.st_uid != geteuid() || ours.st_nlink != 1)) {
+		close(fd);
+		return fault_set(f, BLX_TARGET, "%s: another's file is in the way", fresh);
+	}
 	int bad = same && ftruncate(fd, 0) ? fault_errno(f, "%s: truncate", fresh) : 0;
 	if (same && !bad) {
 		*to = fd;
