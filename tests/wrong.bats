@@ -35,10 +35,12 @@ unfit() {
   refused other "wrong lineage: the replica is of $LINEAGE"
 }
 
-@test "a stream of another device is refused" {
+@test "the same device under another number is taken, and its number kept" {
   replica
   stream 2 "$V/v2" "$TWO" device=7:301 >other
-  refused other "wrong device: the replica is of 7:300, the stream of 7:301"
+  apply other "$IMG"
+  run -0 blxapply --status --json "$IMG"
+  has '7:301'
 }
 
 @test "a stream of a smaller device is refused" {
