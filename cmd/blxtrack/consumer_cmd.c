@@ -142,7 +142,7 @@ int cmd_consumer(int argc, char **argv)
 			    : adding ? "[--now] NAME DEV"
 				     : "NAME DEV");
 	const char *name = argv[optind + 1];
-	if (session_open(&s, argv + argc - 1, 1, &f))
+	if ((listing ? session_open_any : session_open)(&s, argv + argc - 1, 1, &f))
 		die_fault(&f);
 	int bad = listing                  ? list(&s, &f)
 		  : adding                 ? add(&s, name, now, &f)

@@ -103,31 +103,14 @@ static int read_meta(struct restore *r, const struct tracked *t, bool used, stru
 	return bad ? -1 : 0;
 }
 
-static void remove_files(const struct tracked *t)
+static void compare_written(struct restore *r, const struct tracked *t)
 {
-	int fd = openat(t->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (!strncmp(e->d_name, PREFIX, strlen(PREFIX)))
-			unlinkat(t->dirfd, e->d_name, 0);
-	if (d)
-		closedir(d);
-}
-
-// Who may have written to the device before tracking begins.
-static void claim(struct restore *r, const struct tracked *t)
-{
-	uint64_t sectors = 0;
+	uint64_t sectors;
 	struct fault f;
 
-	r->claim = fsmap_claim(&t->dev, &f);
-	if (r->claim < 0)
-		lose(r, "%s", f.text);
 	if (saved_written(&t->dev, &sectors, &f))
 		lose(r, "%s", f.text);
-	if (sectors)
+	else if (sectors != r->own_sectors)
 		lose(r,
 		     "it has been written to since the machine started (%" PRIu64
 		     " sectors) and before tracking began",
@@ -147,8 +130,9 @@ static int take(struct restore *r, const struct tracked *t, struct store *s, enu
 	}
 	if (what == ARCHIVE_FRESH && archive_use_up(s, f))
 		return -1;
-	if (what == ARCHIVE_FRESH && s->raw &&
-	    (s->dev.disk_major == t->dev.disk_major && s->dev.disk_minor == t->dev.disk_minor))
+	// to write to it as a part of its disk is not counted as a write to the partition
+	if (what == ARCHIVE_FRESH && s->raw && fsmap_below(&s->dev, &t->dev) == BELOW_DIRECT &&
+	    (!t->dev.partition || s->dev.partition))
 		r->own_sectors = STORE_PAGE >> SECTOR_SHIFT;
 	return 0;
 }
@@ -160,12 +144,12 @@ int restore_begin(struct restore *r, const struct tracked *t, const char *from, 
 	struct store s;
 	enum archive what;
 
-	*r = (struct restore){.claim = -1};
+	*r = (struct restore){0};
 	saved_place(&t->dev, place, sizeof(place));
 	if (store_find(&s, from ? from : place, f))
 		return -1;
 	memcpy(r->place, s.name, sizeof(r->place));
-	claim(r, t);
+	compare_written(r, t);
 	int bad = archive_look(&s, &what, f);
 	r->found = bad || what != ARCHIVE_NONE;
 	if (bad && f->code == BLX_CORRUPT) {
@@ -182,11 +166,11 @@ int restore_begin(struct restore *r, const struct tracked *t, const char *from, 
 		r->block = block;
 	}
 	if (bad)
-		restore_close(r, t);
+		restore_close(t);
 	return bad ? -1 : 0;
 }
 
-int restore_forgo(const struct blkdev *d, bool *found, struct fault *f)
+int restore_forgo(const struct blkdev *d, const char *from, bool *found, struct fault *f)
 {
 	char place[STORE_NAME];
 	struct store s;
@@ -194,7 +178,9 @@ int restore_forgo(const struct blkdev *d, bool *found, struct fault *f)
 
 	*found = false;
 	saved_place(d, place, sizeof(place));
-	int bad = store_find(&s, place, f) || archive_look(&s, &what, f);
+	if (store_find(&s, from ? from : place, f))
+		return -1;
+	int bad = archive_look(&s, &what, f);
 	if (bad && f->code == BLX_CORRUPT)
 		bad = 0;
 	else if (!bad && what == ARCHIVE_FRESH) {
@@ -223,13 +209,9 @@ static int read_pending(const struct kv *kv, struct extents *all, struct fault *
 static int compare_content(struct restore *r, const struct tracked *t, const struct kv *kv,
 			   const struct extents *pending, struct fault *f)
 {
-	uint64_t sectors = t->written.accounted + t->discarded.accounted, at;
+	uint64_t at;
 
-	if (sectors != r->own_sectors)
-		lose(r,
-		     "it has been written to since the machine started (%" PRIu64
-		     " sectors) and before tracking began",
-		     sectors);
+	compare_written(r, t);
 	if (r->why[0])
 		return 0;
 	int same = prints_compare(t, kv, pending, &at, f);
@@ -277,10 +259,15 @@ int restore_end(struct restore *r, const struct kernel *k, struct tracked *t, st
 	return bad;
 }
 
-void restore_close(struct restore *r, const struct tracked *t)
+void restore_close(const struct tracked *t)
 {
-	if (r->claim >= 0)
-		close(r->claim);
-	r->claim = -1;
-	remove_files(t);
+	int fd = openat(t->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (!strncmp(e->d_name, PREFIX, strlen(PREFIX)))
+			unlinkat(t->dirfd, e->d_name, 0);
+	if (d)
+		closedir(d);
 }

@@ -68,7 +68,7 @@ int saved_boot(char text[BOOT_TEXT], struct fault *f)
 
 int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f)
 {
-	char text[512], *rest = text, *word;
+	char path[64], text[512], *rest = text, *word;
 	uint64_t v;
 
 	*sectors = 0;
@@ -76,13 +76,14 @@ int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f)
 		return fault_set(f, BLX_TARGET,
 				 "its statistics are off (queue/iostats): whether it was written "
 				 "to cannot be known");
-	if (blkdev_attr(d, "stat", text, sizeof(text)))
-		return fault_errno(f, "%s: stat", d->disk_name);
-	for (int i = 0; (word = strtok_r(rest, " \n", &rest)); i++) {
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", d->major, d->minor);
+	if (!read_line(path, text, sizeof(text)))
+		return fault_set(f, BLX_TARGET, "%s: cannot be read", path);
+	for (int i = 0; (word = strtok_r(rest, " ", &rest)); i++) {
 		if (i != 6 && i != 13) // sectors written, discarded
 			continue;
 		if (num_u64(word, &v))
-			return fault_set(f, BLX_SYSTEM, "%s: stat: not numbers", d->disk_name);
+			return fault_set(f, BLX_TARGET, "%s: not numbers", path);
 		*sectors += v;
 	}
 	return 0;

@@ -18,7 +18,8 @@ enum { MACHINE_TEXT = 17, BOOT_TEXT = 40 };
 void saved_machine(char text[MACHINE_TEXT]);
 int saved_boot(char text[BOOT_TEXT], struct fault *f);
 
-// Sectors written to and discarded on the disk since this kernel found it. BLX_TARGET: not counted.
+// Sectors written to and discarded on the device since this kernel found it. BLX_TARGET: not
+// counted.
 int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f);
 
 // ---- in the boot that saved
@@ -40,8 +41,7 @@ struct restore {
 	bool found;    // saved state was there
 	char why[256]; // the history does not go on; "": it does, as far as is known
 	char place[STORE_NAME];
-	int claim;            // -1: none
-	uint64_t own_sectors; // written to the disk in using it up
+	uint64_t own_sectors; // written to the device in using it up
 	uint32_t block;       // bytes; 0: as if nothing was found
 	bool ignore_passthrough;
 	uint64_t epoch, newest;
@@ -50,16 +50,17 @@ struct restore {
 };
 
 // Before tracking begins: unpack what was saved in FROM (NULL: the usual place) of D into the
-// directory of T, claim D, and use it up. BLOCK: that is wanted; 0: any. BLX_TARGET: it is of
+// directory of T, and use it up. BLOCK: that is wanted; 0: any. BLX_TARGET: it is of
 // another device, and stays as it is.
 int restore_begin(struct restore *r, const struct tracked *t, const char *from, uint32_t block,
 		  struct fault *f);
 // Tracking has begun, and its bounds are known: does the history go on? If so T takes it over.
 int restore_end(struct restore *r, const struct kernel *k, struct tracked *t, struct fault *f);
-// Let go of the device, remove what only the restore needed.
-void restore_close(struct restore *r, const struct tracked *t);
+// Remove what only the restore needed.
+void restore_close(const struct tracked *t);
 
-// What lies in the usual place must not be found by a later boot.
-int restore_forgo(const struct blkdev *d, bool *found, struct fault *f);
+// Tracking goes on, or begins, without what was saved in FROM (NULL: the usual place): no later
+// boot must find it.
+int restore_forgo(const struct blkdev *d, const char *from, bool *found, struct fault *f);
 
 #endif

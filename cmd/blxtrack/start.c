@@ -237,8 +237,8 @@ static int check_device(const struct blkdev *d, uint32_t block, struct fault *f)
 	return 0;
 }
 
-// A device without any consumer gets the default one, which lacks everything. LOST: there were some,
-// and nobody knows who.
+// A device without any consumer gets the default one, which lacks everything. LOST: there were
+// some, and nobody knows who.
 static int first_consumer(const struct tracked *t, bool lost, struct fault *f)
 {
 	struct consumer *c, first = {.name = DEFAULT_CONSUMER,
@@ -313,8 +313,8 @@ static int forgo(const struct blkdev *d, struct restore *r, struct fault *f)
 {
 	bool found;
 
-	*r = (struct restore){.claim = -1};
-	if (restore_forgo(d, &found, f))
+	*r = (struct restore){0};
+	if (restore_forgo(d, NULL, &found, f))
 		return -1;
 	if (found)
 		warn("%s: what 'blxtrack save' kept of it is given up (--restore was not given)",
@@ -381,7 +381,7 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 		warn("%s: nothing was saved of it in %s: tracking begins", d->name, r.place);
 	label_for(d, o->label ? o->label : label[0] ? label : NULL, t->label);
 	int bad = begin_here(k, t, &r, f);
-	restore_close(&r, t);
+	restore_close(t);
 	return bad;
 }
 
@@ -482,6 +482,9 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	t->ignore_passthrough |= o->ignore_passthrough;
 	if (o->label)
 		label_for(&t->dev, o->label, t->label);
+	bool found;
+	if (o->restore && restore_forgo(&t->dev, o->from, &found, f))
+		return -1;
 	int saved = saved_take_back(t, f);
 	if (saved > 0)
 		warn("%s: taken back: what was saved is used up", t->dev.name);
