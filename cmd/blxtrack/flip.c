@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,15 +96,39 @@ static void mark(const struct bitmap *b, const struct tracked *t, const struct f
 struct target {
 	uint32_t first;
 	struct bitmap b;
+	bool idle; // what the table of requests has of it is left over
 };
 
-static void carry_table(const struct flight_table *table, const struct tracked *all, size_t n,
-			const struct target *to)
+// An entry stays where the completion was seen by no program, and would be listed for ever. Where
+// nothing was submitted since a flip long ago, and nothing is in flight, it is none.
+static bool is_idle(const struct kernel *k, struct tracked *t, uint32_t first)
+{
+	struct sums s[SUMS];
+	struct fault f;
+	char text[64];
+	unsigned long long writes;
+	int64_t now = boot_seconds();
+
+	if (t->way != WAY_REQUEST || kernel_sums(k, first, s, &f) ||
+	    blkdev_attr(&t->dev, "inflight", text, sizeof(text)) ||
+	    sscanf(text, "%*u %llu", &writes) != 1)
+		return false;
+	uint64_t submitted = s[SUBMIT].written + s[SUBMIT].discarded;
+	bool still = t->idle_since && submitted == t->submitted && !writes;
+	if (!still) {
+		t->submitted = submitted;
+		t->idle_since = writes ? 0 : now;
+	}
+	return still && now - t->idle_since > SETTLE_S;
+}
+
+static void carry_table(const struct flight_table *table, bool requests, const struct tracked *all,
+			size_t n, const struct target *to)
 {
 	for (uint32_t w = 0; w < table->n; w++) {
 		const struct flight e = table->entry[w];
 		for (size_t i = 0; i < n && e.key; i++)
-			if (to[i].b.words && to[i].first == e.first)
+			if (to[i].b.words && to[i].first == e.first && !(requests && to[i].idle))
 				mark(&to[i].b, &all[i], &e);
 	}
 }
@@ -111,7 +136,7 @@ static void carry_table(const struct flight_table *table, const struct tracked *
 // A write that was submitted before the flip may land after it, and after the read that the flip is
 // for. The completion of a request marks it in the new bitmap, unless no program sees that; a bio's
 // completion cannot: mark now whatever is in flight.
-static int carry(const struct kernel *k, const struct tracked *all, size_t n, uint32_t parity,
+static int carry(const struct kernel *k, struct tracked *all, size_t n, uint32_t parity,
 		 struct fault *f)
 {
 	struct target *to = calloc(n + 1, sizeof(*to));
@@ -123,9 +148,11 @@ static int carry(const struct kernel *k, const struct tracked *all, size_t n, ui
 				      k, kernel_dev(all[i].dev.disk_major, all[i].dev.disk_minor),
 				      &to[i].first, f) ||
 			      kernel_bitmap_map(k, all[i].slot, parity, &to[i].b, f);
+	for (size_t i = 0; i < n && !bad; i++)
+		to[i].idle = flips(&all[i]) && is_idle(k, &all[i], to[i].first);
 	if (!bad) {
-		carry_table(&k->flights, all, n, to);
-		carry_table(&k->bios, all, n, to);
+		carry_table(&k->flights, true, all, n, to);
+		carry_table(&k->bios, false, all, n, to);
 	}
 	for (size_t i = 0; i < n && to; i++)
 		kernel_bitmap_unmap(&to[i].b);

@@ -29,6 +29,10 @@ int flip_tidy(const struct tracked *t, struct fault *f);
 // BLX_RESYNC; growth is left to the next flip.
 int prove(const struct kernel *k, struct tracked *t, struct fault *f);
 
+// CLOCK_BOOTTIME. A task may be preempted between two steps for as long as SETTLE_S.
+int64_t boot_seconds(void);
+enum { SETTLE_S = 2 };
+
 // Bounds at the start of tracking, with the slot active.
 int prove_begin(const struct kernel *k, struct tracked *t, struct fault *f);
 // Of the programs of one way, just loaded.

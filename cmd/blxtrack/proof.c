@@ -10,7 +10,7 @@
 #include "flip.h"
 #include "num.h"
 
-enum { SETTLE_S = 2, STILL_TRIES = 50, STILL_NS = 20000000, BEGIN_NS = 300000000 };
+enum { STILL_TRIES = 50, STILL_NS = 20000000, BEGIN_NS = 300000000 };
 
 // ---- sums
 
@@ -105,7 +105,7 @@ static void narrow(struct balance *b, uint64_t before, uint64_t seen, bool settl
 	}
 }
 
-static int64_t boot_seconds(void)
+int64_t boot_seconds(void)
 {
 	struct timespec t;
 

@@ -165,7 +165,9 @@ static int save_tracked(const struct tracked *t, const char *name, struct fault 
 		t->known.disk_crowded, t->known.disk_swaps, t->known.images);
 	fprintf(o.to, "epoch: %" PRIu64 "\nnewest: %" PRIu64 "\nproof: %d\n", t->epoch, t->newest,
 		(int)t->proof);
-	fprintf(o.to, "waiting-since: %" PRId64 "\n", t->waiting_since);
+	fprintf(o.to,
+		"waiting-since: %" PRId64 "\nsubmitted: %" PRIu64 "\nidle-since: %" PRId64 "\n",
+		t->waiting_since, t->submitted, t->idle_since);
 	write_balance(o.to, "written", &t->written);
 	write_balance(o.to, "discarded", &t->discarded);
 	write_balance(o.to, "sub-written", &t->sub_written);
@@ -248,6 +250,8 @@ static int tracked_read(struct tracked *t, struct fault *f)
 	t->known.images = kv_u64(&kv, "images");
 	t->proof = (enum proof)kv_u64(&kv, "proof");
 	t->waiting_since = kv_i64(&kv, "waiting-since");
+	t->submitted = kv_u64(&kv, "submitted");
+	t->idle_since = kv_i64(&kv, "idle-since");
 	read_balance(&kv, "written", &t->written);
 	read_balance(&kv, "discarded", &t->discarded);
 	read_balance(&kv, "sub-written", &t->sub_written);

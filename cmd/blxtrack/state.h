@@ -72,6 +72,10 @@ struct tracked {
 	struct balance sub_written, sub_discarded;
 	uint64_t unseen;       // sectors whose completion no program saw
 	int64_t waiting_since; // CLOCK_BOOTTIME, seconds
+	// Sectors submitted at the last flip, and since when that has been the figure with nothing
+	// in flight (CLOCK_BOOTTIME, seconds; 0: it is not).
+	uint64_t submitted;
+	int64_t idle_since;
 	enum proof proof;
 };
 
