@@ -120,7 +120,7 @@ asan:
 
 # ---- style
 C_FILES = $(wildcard lib/*.[ch] cmd/*/*.[ch] bpf/*.[ch] tests/unit/*.[ch] tests/tools/*.[ch] tests/fuzz/*.[ch])
-SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/vm/*.sh $(addprefix tests/vm/,boot disks guest kernel run tools) $(wildcard tests/vm/reboot/*) bench/*.sh bench/*.bash demo/*.sh .ci/run contrib/install-deps \
+SHELL_FILES = $(wildcard tests/run tests/*.bash tests/*.bats tests/vm/*.sh $(addprefix tests/vm/,boot disks guest kernel run tools) $(filter-out %/covered %.service,$(wildcard tests/vm/reboot/*)) bench/*.sh bench/*.bash demo/*.sh .ci/run contrib/install-deps \
 	contrib/completion/blx.bash contrib/boot/root contrib/systemd/shutdown $(wildcard contrib/initramfs-tools/* contrib/dracut/*))
 lint: $(BPF_SKEL)
 	clang-format --dry-run -Werror $(C_FILES)

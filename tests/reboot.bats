@@ -6,7 +6,7 @@
 load lib
 
 VM=$BATS_TEST_DIRNAME/vm
-MACHINES='data'
+MACHINES='initramfs-tools data dracut'
 
 cannot() {
   [ "$(uname -m)" = x86_64 ] || echo "Debian's amd64 kernels want an x86_64 machine"
@@ -23,6 +23,7 @@ setup_file() {
   {
     timeout 300 "$VM/kernel" "$(awk '$1 == "6.12" { print $2 }' "$VM/kernels")" "$BLX_BUILD/vm/6.12"
     timeout 300 "$VM/tools" "$BLX_BUILD/vm/tools"
+    timeout 300 "$VM/reboot/rootfs" "$BLX_BUILD/vm/rootfs"
     printf '%s\n' $MACHINES | xargs -P 2 -n 1 "$VM/reboot/machines" "$RESULTS"
   } 2>&1 | sed -u 's/^/# /' >&3 || true
 }
@@ -82,9 +83,41 @@ holds() {
   holds data kept 'the replica refuses'
 }
 
+@test "systemd: a data disk's history goes on over a reboot, from before it is mounted to after it is unmounted" {
+  holds initramfs-tools data 'tracked before it is mounted' 'first copy' 'the history goes on' 'the next run brings all' \
+    'hard reset: drain says so'
+}
+
+@test "systemd: stopping the unit by hand fails while the disk is mounted, else saves, and nothing is lost" {
+  holds initramfs-tools data 'mounted: a stop by hand fails' 'and tracking goes on' 'and its unit starts again' \
+    'a stop by hand saves' 'a start by hand takes back'
+}
+
+@test "initramfs-tools: the root's disk is tracked before it is mounted, and a clean reboot keeps its history" {
+  holds initramfs-tools root 'tracked by the initramfs' 'nothing was saved' 'the history goes on' \
+    'all that was written before the reboot is listed'
+}
+
+@test "a store that lies elsewhere than the initramfs knows is told" {
+  holds initramfs-tools root 'a store that lies elsewhere is told'
+}
+
+@test "initramfs-tools: after a hard reset the history of the root's disk is lost" {
+  holds initramfs-tools root 'hard reset: lost' 'hard reset: drain says so'
+}
+
+@test "dracut: the root's disk is tracked before it is mounted, and saved after it was unmounted" {
+  holds dracut root 'tracked by the initramfs' 'nothing was saved' 'the root was unmounted before' 'the history goes on' \
+    'all that was written before the reboot is listed'
+}
+
+@test "dracut: after a hard reset the history of the root's disk is lost" {
+  holds dracut root 'hard reset: lost' 'hard reset: drain says so'
+}
+
 @test "every machine went through all of its boots" {
   for machine in $MACHINES; do
     holds "$machine" machine
-    [ "$(grep -c . "$RESULTS/$machine.rows")" -gt 10 ]
+    [ "$(grep -c . "$RESULTS/$machine.rows")" -gt 7 ]
   done
 }
