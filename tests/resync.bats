@@ -194,6 +194,10 @@ ack() {
   run -0 blxtrack status "$DEV"
   has 'whole, epoch 1, '
   has 'lacks 12288 bytes, of them 12288 unread or to come again'
+  # what is asked for twice counts once
+  WITH_RESYNC=no WITH_SINCE=no differing '4096 4096' | blxtrack resync "$DEV"
+  run -0 blxtrack status "$DEV"
+  has 'of them 12288 unread or to come again'
   run -0 blxtrack status --json "$DEV"
   has '"lacks":12288,"again":12288}'
   run -0 blxtrack status --prometheus "$DEV"

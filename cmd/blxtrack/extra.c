@@ -113,6 +113,20 @@ int extra_merge(struct extra_writer *w, const struct extent *e, size_t n, struct
 	return 0;
 }
 
+// Write a chunk again with WORDS besides what it has, which then counts once.
+static int join_chunk(struct bitfile *to, uint64_t at, uint64_t *words, uint64_t n, struct fault *f)
+{
+	uint64_t own[BITFILE_CHUNK] = {0};
+
+	if (bitfile_or(to, at, own, n, f))
+		return -1;
+	for (uint64_t i = 0; i < n; i++) {
+		to->set -= (uint64_t)__builtin_popcountll(own[i]);
+		words[i] |= own[i];
+	}
+	return bitfile_put(to, at, words, n, f);
+}
+
 int extra_join(struct extra_writer *w, struct bitfile *from, struct fault *f)
 {
 	uint64_t chunk[BITFILE_CHUNK];
@@ -129,8 +143,7 @@ int extra_join(struct extra_writer *w, struct bitfile *from, struct fault *f)
 			return -1;
 		for (uint64_t i = 0; i < n; i++)
 			any |= chunk[i];
-		if (any &&
-		    (bitfile_or(&w->to, at, chunk, n, f) || bitfile_put(&w->to, at, chunk, n, f)))
+		if (any && join_chunk(&w->to, at, chunk, n, f))
 			return -1;
 	}
 	return 0;
