@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// What blxtrack keeps in /run/blx, damaged: the first byte says which of the files the rest is.
-// With an odd second byte it gets right checks, so that what is behind them is reached. Whatever it
-// holds, it is read, or told to be damaged.
+// What blxtrack keeps in /run/blx, and saves over a reboot, damaged: the first byte says which of
+// the files the rest is. With an odd second byte it gets right checks, so that what is behind them
+// is reached. Whatever it holds, it is read, or told to be damaged.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 
 #include "bytes.h"
 #include "check.h"
+#include "cmd/blxtrack/archive.h"
 #include "cmd/blxtrack/blxtrack.h"
 #include "cmd/blxtrack/kv.h"
 #include "dir.h"
@@ -158,12 +159,69 @@ static void extra(const uint8_t *data, size_t size, bool right)
 	bitfile_close(&b);
 }
 
+// ---- what is saved over a reboot
+
+enum { SAVED_HEAD_CHECK = 40, SAVED_RECORD = 16 };
+
+// The chain of checks over the records that can be told apart; *BODY: their bytes.
+static uint64_t chain(const uint8_t *data, size_t size, size_t *body)
+{
+	uint64_t sum = 0;
+	size_t at = 0, n;
+
+	while (at + SAVED_RECORD <= size && (n = get_le32(data + at + 4)) <= PAGE &&
+	       n <= size - at - SAVED_RECORD) {
+		sum = check_of(data + at, SAVED_RECORD + n, sum);
+		at += SAVED_RECORD + n;
+		if (get_le32(data + at - n - SAVED_RECORD) == 4) // the end
+			break;
+	}
+	*body = at;
+	return sum;
+}
+
+static void saved(const uint8_t *data, size_t size, bool right)
+{
+	uint8_t *file = calloc(1, PAGE + size);
+	enum archive what;
+	struct store s;
+	struct fault f;
+	char path[128];
+	size_t body;
+
+	fuzz_check(file != NULL);
+	memcpy(file + (right ? PAGE : 0), data, size);
+	if (right) {
+		memcpy(file, "BLXSAVE1", 8);
+		uint64_t sum = chain(data, size, &body);
+		put_le64(file + 16, body);
+		put_le64(file + 24, sum);
+		put_le64(file + SAVED_HEAD_CHECK, check_of(file, SAVED_HEAD_CHECK, 0));
+	}
+	fuzz_put("archive", file, PAGE + size);
+	free(file);
+	snprintf(path, sizeof(path), "%s/archive", fuzz_dir());
+	fuzz_check(!store_find(&s, path, &f));
+	int bad = archive_look(&s, &what, &f);
+	fuzz_check(!bad || f.code == BLX_CORRUPT);
+	if (!bad && what == ARCHIVE_FRESH) {
+		bad = archive_unpack(&s, fuzz_dir_fd(), &f);
+		fuzz_check(!bad || f.code == BLX_CORRUPT || f.code == BLX_SYSTEM);
+		fuzz_check(!archive_use_up(&s, &f));
+		store_close(&s);
+		fuzz_check(!store_find(&s, path, &f) && !archive_look(&s, &what, &f));
+		fuzz_check(what == ARCHIVE_USED);
+	}
+	store_close(&s);
+	fuzz_empty(fuzz_dir());
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const kinds[])(const uint8_t *, size_t, bool) = {state, consumer, delta,
-								       extra};
+								       extra, saved};
 
 	if (size >= 2)
-		kinds[data[0] % 4](data + 2, size - 2, data[1] & 1);
+		kinds[data[0] % 5](data + 2, size - 2, data[1] & 1);
 	return 0;
 }
