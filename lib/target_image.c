@@ -177,13 +177,12 @@ int target_stamp(const struct target *t, struct replica_image *m, struct fault *
 static const char *file_changed(const struct replica *r, const struct replica_image *now)
 {
 	const struct replica_image *was = &r->image;
-	bool same_boot = token_equal(&was->boot, &now->boot);
 
 	// It has been put in the image's place, and the record of that is still to come.
 	if (r->intent.how == REPLICA_CLONE && now->inode == r->intent.inode)
 		return "";
-	// Device numbers of file systems may differ after a reboot.
-	if (was->inode != now->inode || (same_boot && was->dev != now->dev))
+	// Its file system may have another number: a disk that is plugged in again, another boot.
+	if (was->inode != now->inode)
 		return "the image was replaced: inode differs";
 	if (r->writing || r->intent.how == REPLICA_SPOOL)
 		return now->size < r->size && r->has_floor ? "the image was changed: it is shorter"

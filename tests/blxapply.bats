@@ -690,3 +690,21 @@ Try 'blxapply --help'." ] || fail "$output"
   has "standard output"
   run -3 bash -c 'blxapply --help >/dev/full'
 }
+
+@test "a file system that is mounted again under another number: the replica is the same" {
+  truncate -s 32M fs
+  mkfs.ext4 -q fs
+  mkdir mnt
+  first=$(losetup --find --show fs)
+  mount "$first" mnt
+  apply "$V/s1" "$PWD/mnt/img"
+  umount mnt
+  second=$(losetup --find --show fs)
+  [ "$first" != "$second" ]
+  losetup -d "$first"
+  mount "$second" mnt
+  run apply "$V/s2" "$PWD/mnt/img"
+  umount mnt
+  losetup -d "$second"
+  [ "$status" = 0 ] || fail "$output"
+}
