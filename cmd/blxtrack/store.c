@@ -109,7 +109,8 @@ int store_map(struct store *s, const char *file, const struct blkdev *dev, struc
 	}
 	extents_free(&all);
 	if (!bad && !s->room)
-		return fault_set(f, BLX_TARGET, "%s: is smaller than a page", file);
+		return fault_set(f, BLX_TARGET,
+				 "%s: holds no whole page of its disk: allocate more", file);
 	return bad;
 }
 
