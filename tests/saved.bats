@@ -625,6 +625,74 @@ covers() {
   done
 }
 
+# another: a second device, SECOND, of a higher number than DEV's: what is done to all is done to DEV first.
+another() {
+  [ -f second ] || truncate -s 64M second
+  for SECOND_NUMBER in $(seq $((NUMBER + 1)) $((NUMBER + 300))); do
+    SECOND=/dev/loop$SECOND_NUMBER
+    control 0x4C80 "$SECOND_NUMBER" || continue
+    [ -b "$SECOND" ] || mknod "$SECOND" b 7 "$SECOND_NUMBER"
+    ! losetup "$SECOND" second 2>/dev/null || return 0
+  done
+  fail "no loop device"
+}
+
+no_other() {
+  losetup -d "$SECOND"
+  for _ in $(seq 20); do
+    ! control 0x4C81 "$SECOND_NUMBER" || return 0
+    sleep 0.05
+  done
+}
+
+@test "a device whose history is not whole hides nothing of another that is saved with it" {
+  another
+  started
+  blxtrack start "$SECOND" 2>/dev/null
+  blxtrack run "$SECOND" -- sh -c 'blxread | blxapply --ack second.img'
+  truncate -s 32M disk
+  losetup -c "$DEV"
+  run -6 blxtrack drain "$DEV"
+  dd if=/dev/urandom of="$SECOND" bs=4096 seek=500 count=1 oflag=direct status=none
+  run -6 blxtrack save --all
+  has 'it shrank'
+  power_off
+  no_other
+  power_on
+  another
+  run -0 blxtrack start --restore "$SECOND"
+  [[ $output != *lost* ]] || fail "$output"
+  blxtrack drain "$SECOND" >list
+  covers 500
+
+  truncate -s 16M disk
+  losetup -c "$DEV"
+  blxtrack start "$DEV" 2>/dev/null
+  truncate -s 8M disk
+  losetup -c "$DEV"
+  rm -f /sys/fs/bpf/blx/*/link-complete_? /sys/fs/bpf/blx/*/link-issue
+  dd if=/dev/urandom of="$SECOND" bs=4096 seek=700 count=1 oflag=direct status=none
+  run -6 blxtrack save --all
+  power_off
+  no_other
+  power_on
+  another
+  run -0 blxtrack start --restore "$SECOND"
+  has 'it was incomplete when it was saved: a tracking program was detached'
+  run -6 blxtrack drain "$SECOND"
+  blxtrack stop --all --force
+  no_other
+}
+
+@test "a start that was interrupted is saved as an incomplete history" {
+  started
+  sed -i 's/^starting: 0/starting: 1/' /run/blx/*:*/state
+  reseal /run/blx/*:*/state
+  run -6 blxtrack save "$DEV"
+  restart
+  lost "it was incomplete when it was saved: 'blxtrack start' was interrupted"
+}
+
 # inject N COMMAND...: killed at its Nth system call that changes something. False: it has not so many.
 inject() {
   local n=$1

@@ -12,6 +12,7 @@
 
 #include "blxtrack.h"
 #include "die.h"
+#include "flip.h"
 #include "fsmap.h"
 #include "kv.h"
 #include "pending.h"
@@ -281,6 +282,35 @@ static void close_saving(struct saving *v)
 	extents_free(&v->pending);
 }
 
+// Cut an epoch of those that are whole, and prove each: what one has lost must not hide what
+// another has. LOST: the first that is not whole; its consumers are known in the next boot.
+static int cut_all(struct session *s, struct fault *lost, struct fault *f)
+{
+	for (size_t i = 0; i < s->nwant; i++) {
+		struct tracked *t = s->want[i];
+		uint64_t size;
+		if (t->starting)
+			tracked_lose(t, f, "'blxtrack start' was interrupted");
+		else if (identify_again(t, &size, f) && !t->lost[0])
+			return -1;
+		s->wanted[t - s->all] = !t->lost[0];
+	}
+	if (flip(&s->k, s->all, s->n, s->wanted, s->stamps, f))
+		return -1;
+	for (size_t i = 0; i < s->nwant; i++) {
+		struct fault why;
+		if (!prove(&s->k, s->want[i], &why))
+			continue;
+		if (!s->want[i]->lost[0]) {
+			*f = why;
+			return -1;
+		}
+		if (!lost->code)
+			*lost = why;
+	}
+	return 0;
+}
+
 static int save_all(struct session *s, struct saving *v, const struct options *o, struct fault *f)
 {
 	struct fault lost = {0};
@@ -294,11 +324,7 @@ static int save_all(struct session *s, struct saving *v, const struct options *o
 		v[ready] = (struct saving){.t = s->want[ready], .claim = -1, .to.fd = -1};
 		bad = prepare(&v[ready], o, f);
 	}
-	// a history that is not whole is saved as such: its consumers are known in the next boot
-	if (!bad && session_flip(s, &lost) && lost.code != BLX_RESYNC) {
-		*f = lost;
-		bad = -1;
-	}
+	bad = bad || cut_all(s, &lost, f);
 	for (; done < s->nwant && !bad; done++)
 		bad = finish(&s->k, &v[done], f);
 	for (size_t i = 0; i < ready; i++) {
