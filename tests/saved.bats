@@ -693,6 +693,29 @@ no_other() {
   lost "it was incomplete when it was saved: 'blxtrack start' was interrupted"
 }
 
+@test "taken back where what was saved cannot be reached: exit 3, and it stays read-only" {
+  started
+  mkdir away
+  mount -t tmpfs -o mode=755 tmpfs away
+  truncate -s 16M away/image
+  mkfs.ext4 -q away/image
+  mkdir disk.mnt
+  mount -o loop away/image disk.mnt
+  (cd disk.mnt && blxtrack save -o state "$DEV")
+  umount disk.mnt
+  run -3 blxtrack start "$DEV"
+  has "$PWD/disk.mnt/state: what was saved there cannot be used up"
+  run -1 dd if=/dev/zero of="$DEV" bs=4096 count=1 oflag=direct
+  mount -o loop away/image disk.mnt
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  write_at 500
+  restart
+  run -0 blxtrack start --restore=disk.mnt/state "$DEV"
+  has 'has been used up since'
+  umount disk.mnt away
+}
+
 # inject N COMMAND...: killed at its Nth system call that changes something. False: it has not so many.
 inject() {
   local n=$1

@@ -189,6 +189,17 @@ static int stat_near(const char *path, struct stat *st, struct statfs *fs)
 	return statfs(near, fs);
 }
 
+int fsmap_home(const char *path, dev_t *home)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (stat_near(path, &st, &fs))
+		return -1;
+	*home = st.st_dev;
+	return 0;
+}
+
 int fsmap_device(const char *path, struct blkdev *d, struct fault *f)
 {
 	struct statfs fs;

@@ -5,6 +5,7 @@
 #define BLX_FSMAP_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "blkdev.h"
 #include "extents.h"
@@ -14,6 +15,10 @@
 // BLX_TARGET: a file system that moves what is written (all but ext2/3/4 and xfs), or a file that
 // has holes, shares blocks, or is not on the disk yet.
 int fsmap_file(const char *path, struct extents *all, struct fault *f);
+
+// The number of the file system that PATH, or the nearest directory above it, is on. 0, or -1 with
+// errno.
+int fsmap_home(const char *path, dev_t *home);
 
 // The block device that the file system of PATH (or of the nearest directory above it that is
 // there) lies on: 1; 0: it lies on none that outlives a reboot and could be tracked (nfs); a tmpfs

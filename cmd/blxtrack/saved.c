@@ -108,14 +108,44 @@ int saved_read_only(const struct blkdev *d, const bool *set, bool *was, struct f
 
 // ---- in the boot that saved
 
+// What the store is told from another by that is found under its name: a disk that took the number
+// of one that is gone, a directory without the file system that was mounted there.
+static int home_of(const struct store *s, uint64_t *home, struct fault *f)
+{
+	dev_t dev;
+
+	*home = s->dev.diskseq;
+	if (s->raw)
+		return 0;
+	if (fsmap_home(s->name, &dev))
+		return fault_errno(f, "%s", s->name);
+	*home = dev;
+	return 0;
+}
+
+// As store_find() takes it, from whatever directory.
+static int spell(const struct store *s, char *text, size_t n, struct fault *f)
+{
+	if (s->raw || s->name[0] == '/')
+		return store_spell(s, text, n, f);
+	if (!getcwd(text, n))
+		return fault_errno(f, "%s: the working directory", s->name);
+	size_t have = strlen(text);
+	if ((size_t)snprintf(text + have, n - have, "/%s", s->name) >= n - have)
+		return fault_set(f, BLX_USAGE, "%s: its path is too long", s->name);
+	return 0;
+}
+
 int saved_remember(const struct tracked *t, const struct store *s, bool read_only, struct fault *f)
 {
 	char text[STORE_NAME];
 	struct kv_out o;
+	uint64_t home;
 
-	if (store_spell(s, text, sizeof(text), f) || kv_begin(&o, f))
+	if (spell(s, text, sizeof(text), f) || home_of(s, &home, f) || kv_begin(&o, f))
 		return -1;
-	fprintf(o.to, "store: %s\nread-only: %d\n", text, read_only);
+	fprintf(o.to, "store: %s\nraw: %d\nhome: %" PRIu64 "\nread-only: %d\n", text, s->raw, home,
+		read_only);
 	return kv_end(&o, t->dirfd, RECORD, f);
 }
 
@@ -133,6 +163,27 @@ int saved_refuse(const struct tracked *t, struct fault *f)
 			   : 0;
 }
 
+// What is there; what is damaged nobody can use. Where nothing is found, the store must be the one
+// that was written to.
+static int look_back(struct store *s, bool raw, uint64_t home, enum archive *what, struct fault *f)
+{
+	uint64_t now;
+	int bad = archive_look(s, what, f);
+
+	if (bad && f->code != BLX_CORRUPT)
+		return -1;
+	if (!bad && !raw && !s->raw && *what != ARCHIVE_NONE)
+		return 0;
+	if (s->raw != raw || home_of(s, &now, f) || now != home)
+		return fault_set(f, BLX_SYSTEM,
+				 "%s: what was saved there cannot be used up: its disk, or file "
+				 "system, is not there any more",
+				 s->name);
+	if (bad)
+		*what = ARCHIVE_USED;
+	return 0;
+}
+
 int saved_take_back(const struct tracked *t, struct fault *f)
 {
 	struct store s = {.fd = -1};
@@ -146,15 +197,15 @@ int saved_take_back(const struct tracked *t, struct fault *f)
 	if (kv_load(&kv, t->dirfd, RECORD, f))
 		return -1;
 	kv_copy(&kv, "store", name, sizeof(name));
-	bool read_only = kv_u64(&kv, "read-only");
+	bool read_only = kv_u64(&kv, "read-only"), raw = kv_u64(&kv, "raw");
+	uint64_t home = kv_u64(&kv, "home");
 	int bad = kv_check(&kv, f) || store_find(&s, name, f);
 	// used up before anybody can write to the device, unless it lies on the device itself
 	bool on_it = !bad && s.raw && fsmap_below(&s.dev, &t->dev) == BELOW_DIRECT;
 	if (on_it && !read_only)
 		bad = saved_read_only(&t->dev, &off, NULL, f);
-	if (!bad && archive_look(&s, &what, f))
-		bad = f->code != BLX_CORRUPT; // what is damaged nobody can use
-	else if (!bad && what == ARCHIVE_FRESH)
+	bad = bad || look_back(&s, raw, home, &what, f);
+	if (!bad && what == ARCHIVE_FRESH)
 		bad = archive_use_up(&s, f);
 	if (!bad && !on_it && !read_only)
 		bad = saved_read_only(&t->dev, &off, NULL, f);
