@@ -693,6 +693,24 @@ no_other() {
   lost "it was incomplete when it was saved: 'blxtrack start' was interrupted"
 }
 
+@test "a partition that is held to write, while another is mounted read-only" {
+  addpart "$DEV" 1 2048 32768
+  addpart "$DEV" 2 40960 32768
+  nodes "${DEV#/dev/}"
+  mkfs.ext4 -q "${DEV}p1"
+  started
+  mkdir mnt
+  mount -o ro "${DEV}p1" mnt
+  run -7 python3 - "$DEV" <<'P'
+import os, subprocess, sys
+fd = os.open(sys.argv[1] + 'p2', os.O_RDWR | os.O_EXCL)
+sys.exit(subprocess.call(['blxtrack', 'save', sys.argv[1]]))
+P
+  has "${DEV#/dev/}p2 is in use"
+  blxtrack save "$DEV"
+  umount mnt
+}
+
 @test "taken back where what was saved cannot be reached: exit 3, and it stays read-only" {
   started
   mkdir away

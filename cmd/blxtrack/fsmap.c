@@ -328,21 +328,22 @@ static int has_swap(const struct blkdev *d, struct fault *f)
 	return bad;
 }
 
-// Are there mounts of it, and all of file systems that are read-only?
-static int only_read(const struct blkdev *d, struct fault *f)
+// Are all mounts of it, and of parts of it, of file systems that are read-only? EXACTLY: one is of
+// the device itself.
+static int only_read(const struct blkdev *d, bool *exactly, struct fault *f)
 {
 	FILE *in = open_mounts(f);
 	struct fault ignored;
 	struct blkdev on;
 	struct mount m;
-	bool any = false;
 	int bad = in ? 0 : -1;
 
+	*exactly = false;
 	while (in && !bad && next_mount(in, &m)) {
 		if (!m.major || blkdev_identify_number(m.major, m.minor, &on, &ignored) ||
 		    !overlap(&on, d))
 			continue;
-		any = true;
+		*exactly |= on.major == d->major && on.minor == d->minor;
 		if (!m.read_only)
 			bad = fault_set(f, BLX_BUSY, "%s is in use: mounted on %s", d->name, m.at);
 		else
@@ -350,18 +351,77 @@ static int only_read(const struct blkdev *d, struct fault *f)
 	}
 	if (in)
 		fclose(in);
-	if (!bad && !any)
-		bad = fault_set(f, BLX_BUSY, "%s is in use", d->name);
 	return bad;
+}
+
+// The device of one entry of a disk's directory in sysfs. 1; 0: it is no partition.
+static int partition_of(const char *disk, const char *name, struct blkdev *d, struct fault *f)
+{
+	char path[320], text[32];
+	uint32_t major, minor;
+
+	snprintf(path, sizeof(path), "%s/%.64s/partition", disk, name);
+	if (name[0] == '.' || access(path, F_OK))
+		return 0;
+	snprintf(path, sizeof(path), "%s/%.64s/dev", disk, name);
+	FILE *in = fopen(path, "re");
+	bool got = in && fgets(text, sizeof(text), in) &&
+		   sscanf(text, "%" SCNu32 ":%" SCNu32, &major, &minor) == 2;
+	if (in)
+		fclose(in);
+	if (!got)
+		return fault_set(f, BLX_SYSTEM, "%s: cannot be read", path);
+	return blkdev_identify_number(major, minor, d, f) ? -1 : 1;
+}
+
+// Has anybody but file systems that are mounted read-only the partition? None is known from here
+// (another mount namespace, a volume manager) that does not hold it.
+static int part_in_use(const struct blkdev *part, bool *mounted, struct fault *f)
+{
+	bool exactly;
+	int fd = blkdev_open(part, O_RDONLY | O_EXCL, f);
+
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (errno != EBUSY || has_holders(part, f) || only_read(part, &exactly, f))
+		return -1;
+	*mounted |= exactly;
+	return exactly ? 0 : fault_set(f, BLX_BUSY, "%s is in use", part->name);
+}
+
+static int parts_in_use(const struct blkdev *d, bool *mounted, struct fault *f)
+{
+	char path[128];
+	struct dirent *e;
+	struct blkdev part;
+	int bad = 0;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", d->major, d->minor);
+	DIR *dir = opendir(path);
+	if (!dir)
+		return fault_errno(f, "%s", path);
+	while (!bad && (e = readdir(dir))) {
+		int got = partition_of(path, e->d_name, &part, f);
+		bad = got < 0 || (got && part_in_use(&part, mounted, f));
+	}
+	closedir(dir);
+	return bad ? -1 : 0;
 }
 
 int fsmap_claim(const struct blkdev *d, struct fault *f)
 {
 	int fd = blkdev_open(d, O_RDONLY | O_EXCL, f);
+	bool mounted;
 
 	if (fd >= 0 || errno != EBUSY)
 		return fd;
-	if (has_holders(d, f) || has_swap(d, f) || only_read(d, f))
+	if (has_holders(d, f) || has_swap(d, f) || only_read(d, &mounted, f))
 		return -1;
-	return blkdev_open(d, O_RDONLY, f);
+	// who has the disk itself has all of its partitions
+	if (!mounted && !d->partition && parts_in_use(d, &mounted, f))
+		return -1;
+	return mounted ? blkdev_open(d, O_RDONLY, f)
+		       : fault_set(f, BLX_BUSY, "%s is in use", d->name);
 }
