@@ -734,6 +734,26 @@ P
   umount disk.mnt away
 }
 
+@test "what a killed restore left is not what a later save keeps" {
+  started
+  write_at 600
+  blxtrack save "$DEV"
+  restart
+  run "${BLX_BUILD:-$TOP/build}/tools/inject" -n 1 -e unlinkat -f kill -o report -- blxtrack start --restore "$DEV"
+  grep -q ^struck report
+  [ -n "$(find /run/blx -name saved.state)" ]
+  blxtrack start "$DEV"
+  for i in 1 2 3; do
+    write_at "$i"
+    replicate
+  done
+  blxtrack save "$DEV"
+  restart
+  kept
+  write_at 500
+  lists default '2048000 4096'
+}
+
 # inject N COMMAND...: killed at its Nth system call that changes something. False: it has not so many.
 inject() {
   local n=$1

@@ -27,7 +27,7 @@ enum kind { FILE_NAME = 1, FILE_DATA, FILE_SIZE, ARCHIVE_END };
 // What a device's directory is made of; other names are never written.
 static bool kept(const char *name)
 {
-	static const char *const first[] = {"consumer.", "delta.", "extra.", "saved."};
+	static const char *const first[] = {"consumer.", "delta.", "extra."};
 	size_t n = strlen(name);
 
 	if (n > NAME_LEN_MAX || strchr(name, '/') || (n > 4 && !strcmp(name + n - 4, ".new")))
@@ -35,7 +35,8 @@ static bool kept(const char *name)
 	for (size_t i = 0; i < sizeof(first) / sizeof(*first); i++)
 		if (!strncmp(name, first[i], strlen(first[i])))
 			return true;
-	return !strcmp(name, "state");
+	// and nothing that a restore unpacked and a kill left there
+	return !strcmp(name, "state") || !strcmp(name, "saved.meta");
 }
 
 // ---- writing
