@@ -754,6 +754,30 @@ P
   lists default '2048000 4096'
 }
 
+@test "what is in the usual place is given up when another file is restored" {
+  started
+  blxtrack consumer add --now other "$DEV"
+  blxtrack save "$DEV"
+  restart
+  run -0 blxtrack start --restore=none "$DEV"
+  has 'in the usual place is given up'
+  write_at 500
+  restart
+  lost 'has been used up since'
+  run -6 blxtrack drain -c other "$DEV"
+}
+
+@test "what was saved of a history that is not whole is taken back, too" {
+  started
+  truncate -s 32M disk
+  losetup -c "$DEV"
+  run -6 blxtrack save "$DEV"
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  write_at 1
+  blxtrack consumer reset default "$DEV"
+}
+
 # inject N COMMAND...: killed at its Nth system call that changes something. False: it has not so many.
 inject() {
   local n=$1

@@ -307,18 +307,18 @@ static void label_for(const struct blkdev *d, const char *wanted, char label[HEA
 	memcpy(label, name, sizeof(name));
 }
 
-// Without --restore, what was saved must not be taken up by a later boot, after the writes of this
-// one.
-static int forgo(const struct blkdev *d, struct restore *r, struct fault *f)
+// What was saved in the usual place, and is not restored, must not be taken up by a later boot,
+// after the writes of this one.
+static int forgo(const struct blkdev *d, const struct options *o, struct fault *f)
 {
 	bool found;
 
-	*r = (struct restore){0};
 	if (restore_forgo(d, NULL, &found, f))
 		return -1;
 	if (found)
-		warn("%s: what 'blxtrack save' kept of it is given up (--restore was not given)",
-		     d->name);
+		warn("%s: what 'blxtrack save' kept of it %sis given up (--restore%s)", d->name,
+		     o->from ? "in the usual place " : "",
+		     o->from ? " named another" : " was not given");
 	return 0;
 }
 
@@ -357,7 +357,7 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 	bool restore = o->restore && (t->dirfd < 0 || t->starting);
 	uint64_t epoch = t->epoch;
 	char label[sizeof(t->label)];
-	struct restore r;
+	struct restore r = {0};
 
 	memcpy(label, t->label, sizeof(label));
 	tracked_close(t);
@@ -370,7 +370,8 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 		return fault_errno(f, "%s: make a lineage", d->name);
 	if (backing_of(d, t->backing, sizeof(t->backing), f) || tracked_create(t, f) ||
 	    delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f) ||
-	    (restore ? restore_begin(&r, t, o->from, o->block, f) : forgo(d, &r, f)))
+	    (restore && restore_begin(&r, t, o->from, o->block, f)) ||
+	    ((!restore || o->from) && forgo(d, o, f)))
 		return -1;
 	if (r.block) {
 		t->block = r.block;
@@ -465,6 +466,15 @@ static int ready_way(struct kernel *k, enum way way, struct fault *f)
 	return -1;
 }
 
+static int take_back(const struct tracked *t, struct fault *f)
+{
+	int saved = saved_take_back(t, f);
+
+	if (saved > 0)
+		warn("%s: taken back: what was saved is used up", t->dev.name);
+	return saved < 0 ? -1 : 0;
+}
+
 // Is T, found under the device's number, tracked and whole? Then start has nothing to do.
 static int still_whole(const struct kernel *k, struct tracked *t, const struct options *o,
 		       struct fault *f)
@@ -485,10 +495,7 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	bool found;
 	if (o->restore && restore_forgo(&t->dev, o->from, &found, f))
 		return -1;
-	int saved = saved_take_back(t, f);
-	if (saved > 0)
-		warn("%s: taken back: what was saved is used up", t->dev.name);
-	return saved < 0 || tracked_save(t, f) ? -1 : 1;
+	return take_back(t, f) || tracked_save(t, f) ? -1 : 1;
 }
 
 // What some kernels do not permit, or have no use for: status says so.
@@ -524,7 +531,8 @@ static int start_one(const char *path, const struct options *o, struct fault *f)
 		warn("%s: %s: tracking begins again under a new lineage", path,
 		     t.lost[0] ? t.lost : "an earlier start was interrupted");
 		uint32_t disk = kernel_dev(t.dev.disk_major, t.dev.disk_minor);
-		bad = (t.slot != SLOT_NONE && kernel_slot_unlink(&k, disk, t.slot, f)) ||
+		bad = take_back(&t, f) ||
+		      (t.slot != SLOT_NONE && kernel_slot_unlink(&k, disk, t.slot, f)) ||
 		      begin(&k, &t, &d, o, f);
 	}
 	kernel_close(&k);
