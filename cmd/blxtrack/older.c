@@ -222,7 +222,7 @@ static int convert_device(int dir, struct fault *f)
 	struct dirent *e;
 	uint64_t *numbers = NULL, newest;
 	size_t n = 0;
-	char keys[64];
+	char keys[128];
 	int bad = 0;
 
 	if (!d)
@@ -232,7 +232,8 @@ static int convert_device(int dir, struct fault *f)
 	closedir(d);
 	if (!bad && !(bad = convert_deltas(dir, numbers, n, &newest, f)) &&
 	    !faccessat(dir, "state", F_OK, 0)) {
-		snprintf(keys, sizeof(keys), "newest: %" PRIu64 "\nimages: 0\n", newest);
+		snprintf(keys, sizeof(keys),
+			 "newest: %" PRIu64 "\nimages: 0\nsubmitted: 0\nidle-since: 0\n", newest);
 		bad = convert_text(dir, "state", keys, f);
 	}
 	free(numbers);
