@@ -109,7 +109,9 @@ static bool is_idle(const struct kernel *k, struct tracked *t, uint32_t first)
 	unsigned long long writes;
 	int64_t now = boot_seconds();
 
+	// with the statistics off no request counts as in flight
 	if (t->way != WAY_REQUEST || kernel_sums(k, first, s, &f) ||
+	    blkdev_attr(&t->dev, "queue/iostats", text, sizeof(text)) || !strcmp(text, "0") ||
 	    blkdev_attr(&t->dev, "inflight", text, sizeof(text)) ||
 	    sscanf(text, "%*u %llu", &writes) != 1)
 		return false;
