@@ -696,8 +696,12 @@ drained() {
   # with the statistics off nobody knows what is in flight
   echo 0 >"/sys/block/${DEV##*/}/queue/iostats"
   sleep 3
-  drained "1052672 8192"
-  drained "1052672 8192"
+  blxtrack drain -c t "$DEV" >/dev/null
+  blxtrack drain -c t "$DEV" >"$LIST"
+  ack done | blxtrack commit -c t "$DEV"
+  blxtrack drain -c t "$DEV" >"$LIST"
+  echo 1 >"/sys/block/${DEV##*/}/queue/iostats"
+  [ "$(listed)" = "1052672 8192" ] || fail "listed: $(listed)"
 }
 
 @test "nothing stays in flight when all is written" {
