@@ -696,7 +696,6 @@ drained() {
   # with the statistics off nobody knows what is in flight
   echo 0 >"/sys/block/${DEV##*/}/queue/iostats"
   sleep 3
-  blxtrack drain -c t "$DEV" >/dev/null
   blxtrack drain -c t "$DEV" >"$LIST"
   ack done | blxtrack commit -c t "$DEV"
   blxtrack drain -c t "$DEV" >"$LIST"
