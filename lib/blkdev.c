@@ -246,6 +246,12 @@ bool blkdev_id(const struct blkdev *d, char id[BLKDEV_ID])
 	return stable;
 }
 
+bool blkdev_overlap(const struct blkdev *a, const struct blkdev *b)
+{
+	return a->disk_major == b->disk_major && a->disk_minor == b->disk_minor &&
+	       a->start < b->start + b->size && b->start < a->start + a->size;
+}
+
 // ---- opening
 
 static bool is_node(const struct stat *st, dev_t dev)

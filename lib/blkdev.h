@@ -37,6 +37,9 @@ int blkdev_attr(const struct blkdev *d, const char *attr, char *buf, int n);
 enum { BLKDEV_ID = 240 };
 bool blkdev_id(const struct blkdev *d, char id[BLKDEV_ID]);
 
+// Have they sectors of a disk in common?
+bool blkdev_overlap(const struct blkdev *a, const struct blkdev *b);
+
 // Open the device by its number. O_CLOEXEC is added. No path is needed: a node is made in an
 // unlinked private place if /dev has none under its kernel name. FD, or -1 with the fault.
 int blkdev_open(const struct blkdev *d, int flags, struct fault *f);

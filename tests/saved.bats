@@ -401,14 +401,12 @@ mounted_elsewhere() {
   run -0 blxtrack start "$DEV"
   has 'taken back'
   umount mnt
-  exec 9<>"$DEV"
   run -7 python3 - "$DEV" <<'P'
 import os, subprocess, sys
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)
 sys.exit(subprocess.call(['blxtrack', 'save', sys.argv[1]]))
 P
   has 'is in use'
-  exec 9>&-
 }
 
 @test "no room where it is to be saved: exit 3, and the device goes on" {
@@ -483,6 +481,88 @@ on_itself() {
   lists default "$(blxtrack drain -n "$DEV" | grep -v '^#')"
 }
 
+@test "a file that was moved, or a copy, is not what was saved" {
+  started
+  for how in mv cp; do
+    blxtrack save -o state "$DEV"
+    $how state other
+    # it seems to be given up
+    blxtrack start "$DEV" 2>/dev/null
+    write_at 3000
+    restart
+    run -0 blxtrack start --restore=other "$DEV"
+    has 'its history is lost: '
+    has 'the saved state was moved here'
+    run -6 blxtrack drain "$DEV"
+    blxtrack consumer reset default "$DEV"
+    rm -rf default.img* state
+    replicate
+  done
+}
+
+@test "who has it open to write, mapped, or a loop device on it: exit 7" {
+  started
+  exec 9<>"$DEV"
+  run -7 blxtrack save "$DEV"
+  has "${DEV#/dev/} is in use: process $$ (bash) may write to it"
+  exec 9>&-
+  python3 - "$DEV" >ready <<'P' &
+import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 4096)
+os.close(fd)
+print('ready', flush=True)
+time.sleep(60)
+P
+  mapper=$!
+  await grep -q ready ready
+  run -7 blxtrack save "$DEV"
+  kill $mapper
+  has "process $mapper (python3) may write to it"
+  on=$(losetup --find --show "$DEV")
+  run blxtrack save "$DEV"
+  losetup -d "$on"
+  [ "$status" = 7 ] || fail "$status: $output"
+  has "$on lies on it"
+  exec 9<"$DEV"
+  blxtrack save "$DEV"
+  exec 9>&-
+}
+
+@test "what -o names is not overwritten if it holds something else" {
+  started
+  run -5 blxtrack save -o "$PWD" "$DEV"
+  has 'neither a file nor a block device'
+  run -2 blxtrack save -o '' "$DEV"
+  run -5 blxtrack save -o "$DEV" "$DEV"
+  has 'is the device that is to be saved'
+  loop_new 8M
+  other=$DEV DEV=/dev/loop$NUMBER
+  mkfs.ext4 -q "$other"
+  run -5 blxtrack save -o "$other" "$DEV"
+  has 'holds something else'
+  mkdir mnt
+  mount "$other" mnt
+  run -7 blxtrack save -o "$other" "$DEV"
+  has 'is in use'
+  umount mnt
+  run -0 blxtrack save --pending "$other" "$DEV"
+  has "--pending $other: does not lie on ${DEV#/dev/}"
+  run -0 blxtrack start "$DEV"
+  run -0 blxtrack status "$DEV"
+  has ': tracking'
+  wipefs -qa "$other"
+  dd if=/dev/zero of="$other" bs=4k count=1 status=none
+  blxtrack save -o "$other" "$DEV"
+  run -0 blxtrack start "$DEV"
+  blxtrack save -o "$other" "$DEV"
+  restart
+  run -0 blxtrack start --restore="$other" "$DEV"
+  [[ $output != *lost* ]] || fail "$output"
+  losetup -d "$other"
+  rm loops
+}
+
 @test "saved state that was moved is no saved state" {
   on_itself
   offset=$(blxtrack save --map mnt/state | sed 's/.*@//')
@@ -531,7 +611,7 @@ start=8192, size=8192' | sfdisk -q --no-reread --no-tell-kernel "$DEV"
   started
   truncate -s 8k elsewhere
   if [ ! -e /boot/grub/grubenv ] && [ ! -e /boot/grub2/grubenv ]; then
-    run -2 blxtrack save "$DEV"
+    run -2 blxtrack save --pending "$PWD/elsewhere" "$DEV"
     has 'has a boot loader'
     has -- '--pending'
   fi
@@ -584,22 +664,24 @@ start=8192, size=8192' | sfdisk -q --no-reread --no-tell-kernel "$DEV"
   write_at 2000
   blxtrack save -o state "$DEV"
   size=$(stat -c %s state)
+  cp state whole
   n=0
   for at in 0 3 8 9 16 24 33 41 47 4096 4100 4104 4200 $((size / 2)) $((size - 4097)) cut empty; do
-    cp state broken
+    cp whole state
     case $at in
-      cut) truncate -s $((size - 4096)) broken ;;
-      empty) truncate -s 0 broken ;;
+      cut) truncate -s $((size - 4096)) state ;;
+      empty) truncate -s 0 state ;;
       *) python3 -c 'import sys
-f = open("broken", "r+b"); at = int(sys.argv[1]); f.seek(at); b = f.read(1)[0]; f.seek(at); f.write(bytes([b ^ 0x10]))' "$at" ;;
+f = open("state", "r+b"); at = int(sys.argv[1]); f.seek(at); b = f.read(1)[0]; f.seek(at); f.write(bytes([b ^ 0x10]))' "$at" ;;
     esac
     restart
-    run -0 blxtrack start --restore=broken "$DEV"
+    run -0 blxtrack start --restore=state "$DEV"
     has 'its history is lost: '
     run -6 blxtrack drain "$DEV"
     n=$((n + 1))
   done
   [ $n = 17 ]
+  cp whole state
   restart
   run -0 blxtrack start --restore=state "$DEV"
   lists default '409600 4096' '8192000 4096'

@@ -60,12 +60,6 @@ static int tracked_here(const struct head *h, struct fault *f)
 	return got > 0 ? token_equal(&lineage, &h->lineage) : got;
 }
 
-static bool overlap(const struct blkdev *a, const struct blkdev *b)
-{
-	return a->disk_major == b->disk_major && a->disk_minor == b->disk_minor &&
-	       a->start < b->start + b->size && b->start < a->start + a->size;
-}
-
 int target_not_source(const struct target *t, const struct head *h, struct fault *f)
 {
 	struct blkdev source;
@@ -73,7 +67,7 @@ int target_not_source(const struct target *t, const struct head *h, struct fault
 
 	if (!t->block || h->anonymous || (h->diskseq && h->diskseq != t->dev.diskseq) ||
 	    blkdev_identify_number(h->major, h->minor, &source, &ignored) ||
-	    !overlap(&source, &t->dev))
+	    !blkdev_overlap(&source, &t->dev))
 		return 0;
 	int here = tracked_here(h, &why);
 	if (here < 0)

@@ -13,8 +13,6 @@
 #include "check.h"
 #include "io.h"
 
-#define MAGIC "BLXSAVE1"
-
 enum {
 	HEAD = 48,
 	HEAD_CHECK = HEAD - 8,
@@ -145,7 +143,7 @@ static int put_all(struct writer *w, int dirfd, struct fault *f)
 static void fill_head(uint8_t *page, bool used, uint64_t body, uint64_t sum, uint64_t place)
 {
 	memset(page, 0, STORE_PAGE);
-	memcpy(page, MAGIC, 8);
+	memcpy(page, STORE_MAGIC, 8);
 	put_le64(page + 8, used);
 	put_le64(page + 16, body);
 	put_le64(page + 24, sum);
@@ -242,7 +240,7 @@ static int read_head(const struct store *s, uint8_t *page, struct fault *f)
 
 	if (n < 0)
 		return -1;
-	return n == STORE_PAGE && !memcmp(page, MAGIC, 8) &&
+	return n == STORE_PAGE && !memcmp(page, STORE_MAGIC, 8) &&
 	       get_le64(page + HEAD_CHECK) == check_of(page, HEAD_CHECK, 0) &&
 	       get_le64(page + 8) <= 1;
 }

@@ -230,12 +230,6 @@ int fsmap_device(const char *path, struct blkdev *d, struct fault *f)
 
 // ---- what lies below
 
-static bool overlap(const struct blkdev *a, const struct blkdev *b)
-{
-	return a->disk_major == b->disk_major && a->disk_minor == b->disk_minor &&
-	       a->start < b->start + b->size && b->start < a->start + a->size;
-}
-
 static enum below below(const struct blkdev *d, const struct blkdev *to, int depth);
 
 static bool slaves_below(const struct blkdev *d, const struct blkdev *to, int depth)
@@ -280,7 +274,7 @@ static bool backing_below(const struct blkdev *d, const struct blkdev *to, int d
 
 static enum below below(const struct blkdev *d, const struct blkdev *to, int depth)
 {
-	if (overlap(d, to))
+	if (blkdev_overlap(d, to))
 		return BELOW_DIRECT;
 	return depth > DEPTH_MAX || slaves_below(d, to, depth) || backing_below(d, to, depth)
 		       ? BELOW_THROUGH
@@ -321,7 +315,7 @@ static int has_swap(const struct blkdev *d, struct fault *f)
 
 	while (in && !bad && fgets(line, sizeof(line), in))
 		if (sscanf(line, "%4095s", path) == 1 && path[0] == '/' &&
-		    !blkdev_identify(path, &swap, &ignored) && overlap(&swap, d))
+		    !blkdev_identify(path, &swap, &ignored) && blkdev_overlap(&swap, d))
 			bad = fault_set(f, BLX_BUSY, "%s is in use: swap on %s", d->name, path);
 	if (in)
 		fclose(in);
@@ -341,7 +335,7 @@ static int only_read(const struct blkdev *d, bool *exactly, struct fault *f)
 	*exactly = false;
 	while (in && !bad && next_mount(in, &m)) {
 		if (!m.major || blkdev_identify_number(m.major, m.minor, &on, &ignored) ||
-		    !overlap(&on, d))
+		    !blkdev_overlap(&on, d))
 			continue;
 		*exactly |= on.major == d->major && on.minor == d->minor;
 		if (!m.read_only)

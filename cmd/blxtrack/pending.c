@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "die.h"
 #include "fsmap.h"
 #include "io.h"
 #include "pending.h"
@@ -199,9 +200,14 @@ int pending_find(const struct blkdev *d, char *const *paths, size_t n, const str
 		 struct extents *all, struct fault *f)
 {
 	*all = (struct extents){0};
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		size_t before = all->n;
 		if (add_named(all, d, paths[i], f))
 			return -1;
+		if (all->n == before)
+			warn("--pending %s: does not lie on %s", paths[i], d->name);
+	}
+	bool named = all->n;
 	for (size_t i = 0; on && i < on->at.n; i++)
 		if (add(all, d, &on->dev, on->at.e[i].offset, on->at.e[i].length, f))
 			return -1;
@@ -209,7 +215,7 @@ int pending_find(const struct blkdev *d, char *const *paths, size_t n, const str
 	int found = boots < 0 ? -1 : add_grubenv(all, d, f);
 	if (found < 0)
 		return -1;
-	if (boots && !found && !n)
+	if (boots && !found && !named)
 		return fault_set(f, BLX_USAGE,
 				 "%s has a boot loader, which may write before anything is "
 				 "tracked: name its file or partition with --pending (GRUB: the "

@@ -18,6 +18,7 @@
 #include "pending.h"
 #include "prints.h"
 #include "saved.h"
+#include "writers.h"
 
 #define META "saved.meta"
 enum { PENDING_MAX = 64 };
@@ -231,11 +232,13 @@ static int prepare(struct saving *v, const struct options *o, struct fault *f)
 	const struct blkdev *d = &v->t->dev;
 	bool was, on = true;
 
-	if (find_store(&v->to, o, d, f))
+	if (find_store(&v->to, o, d, f) || store_check(&v->to, d, f))
 		return -1;
 	v->on_it = v->to.raw && fsmap_below(&v->to.dev, d) == BELOW_DIRECT;
 	if (pending_find(d, o->pending, o->npending, v->on_it ? &v->to : NULL, &v->pending, f) ||
 	    (v->claim = fsmap_claim(d, f)) < 0)
+		return -1;
+	if (writers_check(d, f))
 		return -1;
 	if (fsync(v->claim))
 		return fault_errno(f, "%s: fsync", d->name);

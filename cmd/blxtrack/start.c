@@ -493,9 +493,10 @@ static int still_whole(const struct kernel *k, struct tracked *t, const struct o
 	if (o->label)
 		label_for(&t->dev, o->label, t->label);
 	bool found;
-	if (o->restore && restore_forgo(&t->dev, o->from, &found, f))
-		return -1;
-	return take_back(t, f) || tracked_save(t, f) ? -1 : 1;
+	return take_back(t, f) || tracked_save(t, f) ||
+			       (o->restore && restore_forgo(&t->dev, o->from, &found, f))
+		       ? -1
+		       : 1;
 }
 
 // What some kernels do not permit, or have no use for: status says so.

@@ -68,16 +68,21 @@ int store_find(struct store *s, const char *name, struct fault *f)
 	struct stat st;
 
 	*s = nothing;
-	if (strlen(name) + sizeof(".new") > sizeof(s->name))
-		return fault_set(f, BLX_USAGE, "the name of the saved state is too long");
+	if (!*name || strlen(name) + sizeof(".new") > sizeof(s->name))
+		return fault_set(f, BLX_USAGE, "the name of the saved state is %s",
+				 *name ? "too long" : "empty");
 	strcpy(s->name, name);
-	if (!stat(name, &st) && S_ISBLK(st.st_mode)) {
+	bool there = !stat(name, &st);
+	if (there && S_ISBLK(st.st_mode)) {
 		s->room = 0;
+		s->whole = true;
 		return take_device(s, name, f) ||
 				       add_range(s, 0, s->dev.size / STORE_PAGE * STORE_PAGE, f)
 			       ? -1
 			       : 0;
 	}
+	if (there && !S_ISREG(st.st_mode))
+		return fault_set(f, BLX_TARGET, "%s: neither a file nor a block device", name);
 	strcpy(path, name);
 	char *at = strrchr(path, '@');
 	if (at) {
@@ -135,6 +140,33 @@ void store_close(struct store *s)
 		close(s->fd);
 	extents_free(&s->at);
 	*s = nothing;
+}
+
+// What names a whole disk or partition must not cost what is on it.
+int store_check(const struct store *s, const struct blkdev *saved, struct fault *f)
+{
+	static _Alignas(STORE_PAGE) uint8_t page[STORE_PAGE];
+	size_t i = 0;
+
+	if (!s->whole)
+		return 0;
+	if (s->dev.major == saved->major && s->dev.minor == saved->minor)
+		return fault_set(f, BLX_TARGET, "%s: is the device that is to be saved", s->name);
+	int fd = blkdev_open(&s->dev, O_RDONLY | O_EXCL | O_DIRECT, f);
+	if (fd < 0)
+		return errno == EBUSY ? fault_set(f, BLX_BUSY, "%s: is in use", s->name) : -1;
+	ssize_t n = io_pread_full(fd, page, sizeof(page), 0);
+	close(fd);
+	if (n != STORE_PAGE)
+		return fault_errno(f, "%s: read at 0", s->name);
+	while (i < STORE_PAGE && !page[i])
+		i++;
+	return i == STORE_PAGE || !memcmp(page, STORE_MAGIC, 8)
+		       ? 0
+		       : fault_set(f, BLX_TARGET,
+				   "%s: holds something else: if nobody needs that, make its first "
+				   "pages zero (wipefs -a, or dd)",
+				   s->name);
 }
 
 static void beside(const struct store *s, char *path, size_t n)
@@ -259,13 +291,29 @@ int store_end(struct store *s, struct fault *f)
 	return file_sync_dir(dirname(dir)) ? fault_errno(f, "%s: fsync its directory", s->name) : 0;
 }
 
+// A file is known by its path and inode: neither a copy nor one that was moved is what was saved.
+static uint64_t place_of_file(const struct store *s)
+{
+	char dir[STORE_NAME], base[STORE_NAME], path[PATH_MAX];
+	struct stat st;
+	uint8_t raw[8];
+
+	strcpy(dir, s->name);
+	strcpy(base, s->name);
+	if (fstat(s->fd, &st) || !realpath(dirname(dir), path))
+		return 0;
+	const char *name = basename(base);
+	put_le64(raw, st.st_ino);
+	return check_of(name, strlen(name), check_of(path, strlen(path), check_of(raw, 8, 1)));
+}
+
 uint64_t store_place(const struct store *s)
 {
 	uint64_t sum = 1;
 	uint8_t raw[16];
 
 	if (!s->raw)
-		return 0;
+		return place_of_file(s);
 	// on the disk: a partition may be found as one, or as a part of it
 	for (size_t i = 0; i < s->at.n; i++) {
 		put_le64(raw, s->dev.start + s->at.e[i].offset);

@@ -12,11 +12,13 @@
 #include "extents.h"
 #include "fault.h"
 
+#define STORE_MAGIC "BLXSAVE1"
 enum { STORE_PAGE = 4096, STORE_NAME = PATH_MAX };
 
 struct store {
 	char name[STORE_NAME]; // as it was given
 	bool raw;              // ranges of a device, not a file
+	bool whole;            // all of a device
 	bool replaces;         // a file that is written beside and renamed
 	int fd;                // -1: not open
 	struct blkdev dev;     // raw
@@ -33,6 +35,8 @@ int store_map(struct store *s, const char *file, const struct blkdev *dev, struc
 int store_spell(const struct store *s, char *text, size_t n, struct fault *f);
 void store_close(struct store *s);
 
+// May it be written to, for SAVED? BLX_BUSY: it is in use; BLX_TARGET: it holds something else.
+int store_check(const struct store *s, const struct blkdev *saved, struct fault *f);
 // Open to write anew: what was there is no saved state any more.
 int store_begin(struct store *s, struct fault *f);
 // Open what is there. 0; 1: there is nothing.
@@ -47,7 +51,7 @@ int store_sync(const struct store *s, struct fault *f);
 // All of it is, under its name.
 int store_end(struct store *s, struct fault *f);
 
-// A figure of where it lies; 0: a file, which may lie anywhere.
+// A figure of where it lies, when it is open.
 uint64_t store_place(const struct store *s);
 
 #endif
