@@ -23,7 +23,8 @@ loop_new() {
   shift
   FILE=$(mktemp -p "$BATS_TEST_TMPDIR" disk.XXXXXX)
   truncate -s "$size" "$FILE"
-  DEV=$(losetup --find --show "$@" "$FILE")
+  # the number that was found may be gone again: other suites make and remove some
+  DEV=$(losetup --find --show "$@" "$FILE" || losetup --find --show "$@" "$FILE")
   printf '%s\n' "$DEV" >>"$BATS_TEST_TMPDIR/loops"
 }
 

@@ -609,9 +609,8 @@ start=8192, size=8192' | sfdisk -q --no-reread --no-tell-kernel "$DEV"
 @test "an EFI system partition, and what --pending names, is sent again; a boot loader's place must be known" {
   gpt
   started
-  truncate -s 8k elsewhere
   if [ ! -e /boot/grub/grubenv ] && [ ! -e /boot/grub2/grubenv ]; then
-    run -2 blxtrack save --pending "$PWD/elsewhere" "$DEV"
+    run -2 blxtrack save "$DEV"
     has 'has a boot loader'
     has -- '--pending'
   fi
