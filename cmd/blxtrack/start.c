@@ -331,6 +331,8 @@ static int settle(struct tracked *t, const struct restore *r, struct fault *f)
 		     t->dev.name, r->why);
 		if (delta_drop(t, UINT64_MAX, f) || reset_consumers(t, f))
 			return -1;
+	} else if (r->found) {
+		warn("%s: its history goes on after epoch %" PRIu64, t->dev.name, t->epoch);
 	}
 	return first_consumer(t, r->why[0], f);
 }
