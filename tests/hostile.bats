@@ -176,6 +176,18 @@ shared() {
   same "$V/v2" his/img
 }
 
+@test "a spool where all files are the directory's owner's, as over a network, is the replica's" {
+  replica
+  mkdir squashed
+  apply "$V/s2" --spool squashed "$IMG"
+  KILLED=0
+  inject -e pwrite64 -n 1 -f kill -- blxapply --spool squashed "$IMG" <"$V/s3" || KILLED=$?
+  [ "$KILLED" = 137 ] && [ -n "$(find squashed -name '*.spool')" ]
+  chown -R 65534 squashed
+  blxapply --recover "$IMG"
+  same "$V/v3" "$IMG"
+}
+
 @test "a spool that another user has put in the way stops the epoch, and is neither written nor read" {
   local id spool
   replica

@@ -3,6 +3,8 @@
 // after a crash, by the next run or by --recover.
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +31,17 @@ static int apply_frames(struct job *j, struct stream_reader *in, const struct si
 	}
 }
 
+// Over a network whoever makes a file may become another user, most often the directory's owner,
+// who could put anything there anyway.
+static bool is_owners(const char *path, const struct stat *st)
+{
+	char copy[REPLICA_PATH_MAX];
+	struct stat dir;
+
+	return (size_t)snprintf(copy, sizeof(copy), "%s", path) < sizeof(copy) &&
+	       !stat(dirname(copy), &dir) && dir.st_uid == st->st_uid;
+}
+
 int spool_open(const struct job *j, const char *path, struct fault *f)
 {
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -36,7 +49,8 @@ int spool_open(const struct job *j, const char *path, struct fault *f)
 
 	if (fd < 0 || fstat(fd, &st) || fstat(j->t.dirfd, &dir)) {
 		fault_errno(f, "%s", path);
-	} else if (!S_ISREG(st.st_mode) || (st.st_uid != dir.st_uid && st.st_uid != geteuid())) {
+	} else if (!S_ISREG(st.st_mode) ||
+		   (st.st_uid != dir.st_uid && st.st_uid != geteuid() && !is_owners(path, &st))) {
 		errno = EPERM;
 		fault_set(f, BLX_TARGET, "%s: not the spool of this replica: another user's", path);
 	} else {
