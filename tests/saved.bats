@@ -859,6 +859,19 @@ P
   blxtrack consumer reset default "$DEV"
 }
 
+@test "a write that only seems to be in flight is no reason to save nothing" {
+  started
+  # as one is left whose completion no program saw: two sectors at block 257
+  # shellcheck disable=SC2046
+  bpftool map update pinned /sys/fs/bpf/blx/4/map-flights key 77 0 0 0 value 1 0 0 0 0 0 0 0 8 8 0 0 0 0 0 0 2 0 0 0 \
+    $(python3 -c 'import sys; print(*int(sys.argv[1]).to_bytes(4, "little"))' "$(sed -n 's/^slot: //p' /run/blx/*:*/state)")
+  write_at 600
+  blxtrack save "$DEV"
+  restart
+  kept
+  lists default '1052672 4096' '2457600 4096'
+}
+
 # inject N COMMAND...: killed at its Nth system call that changes something. False: it has not so many.
 inject() {
   local n=$1

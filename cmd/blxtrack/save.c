@@ -285,9 +285,28 @@ static void close_saving(struct saving *v)
 	extents_free(&v->pending);
 }
 
+// What seems to be in flight is carried over a flip. Where nobody can write any more it has landed
+// by the next, or is left over (flip.c) and is carried no further.
+static int flip_still(struct session *s, const struct saving *v, struct fault *f)
+{
+	int any = 1;
+
+	for (int tries = 0; tries < 2 && any; tries++) {
+		if (tries)
+			nanosleep(&(struct timespec){SETTLE_S + 1, 0}, NULL);
+		if (flip(&s->k, s->all, s->n, s->wanted, s->stamps, f))
+			return -1;
+		any = 0;
+		for (size_t i = 0; i < s->nwant && !any; i++)
+			if (!v[i].t->lost[0] && (any = written_since(&s->k, &v[i], f)) < 0)
+				return -1;
+	}
+	return 0;
+}
+
 // Cut an epoch of those that are whole, and prove each: what one has lost must not hide what
 // another has. LOST: the first that is not whole; its consumers are known in the next boot.
-static int cut_all(struct session *s, struct fault *lost, struct fault *f)
+static int cut_all(struct session *s, const struct saving *v, struct fault *lost, struct fault *f)
 {
 	for (size_t i = 0; i < s->nwant; i++) {
 		struct tracked *t = s->want[i];
@@ -298,7 +317,7 @@ static int cut_all(struct session *s, struct fault *lost, struct fault *f)
 			return -1;
 		s->wanted[t - s->all] = !t->lost[0];
 	}
-	if (flip(&s->k, s->all, s->n, s->wanted, s->stamps, f))
+	if (flip_still(s, v, f))
 		return -1;
 	for (size_t i = 0; i < s->nwant; i++) {
 		struct fault why;
@@ -327,7 +346,7 @@ static int save_all(struct session *s, struct saving *v, const struct options *o
 		v[ready] = (struct saving){.t = s->want[ready], .claim = -1, .to.fd = -1};
 		bad = prepare(&v[ready], o, f);
 	}
-	bad = bad || cut_all(s, &lost, f);
+	bad = bad || cut_all(s, v, &lost, f);
 	for (; done < s->nwant && !bad; done++)
 		bad = finish(&s->k, &v[done], f);
 	for (size_t i = 0; i < ready; i++) {
