@@ -145,10 +145,10 @@ static void release(struct report *r)
 
 static const char *state_word(const struct tracked *t)
 {
-	return t->starting	? "interrupted"
-	       : t->lost[0]	? "incomplete"
-	       : saved_is(t)	? "saved"
-				: "tracking";
+	return t->starting   ? "interrupted"
+	       : t->lost[0]  ? "incomplete"
+	       : saved_is(t) ? "saved"
+			     : "tracking";
 }
 
 static const char *proof_word(enum proof p)
