@@ -235,6 +235,20 @@ kept() {
   [ "$(grep -v '^#' <<<"$output")" = '28672 4096' ]
 }
 
+@test "a partition: what is written to its disk may have gone there" {
+  addpart "$DEV" 1 2048 8192
+  nodes "${DEV#/dev/}"
+  blxtrack start "${DEV}p1" 2>/dev/null
+  blxtrack run "${DEV}p1" -- sh -c 'blxread | blxapply --ack default.img'
+  blxtrack save "${DEV}p1"
+  restart
+  addpart "$DEV" 1 2048 8192
+  nodes "${DEV#/dev/}"
+  write_at 1000 # of the disk: in the partition, and in no sample
+  run -0 blxtrack start --restore "${DEV}p1"
+  has 'it has been written to since the machine started (8 sectors)'
+}
+
 @test "mounted read-only before tracking begins: nothing was written" {
   mkfs.ext4 -q "$DEV"
   started

@@ -48,6 +48,8 @@ static int read_state(struct restore *r, const struct tracked *t, struct fault *
 	const char *lost = kv_str(&kv, "lost");
 	if (*lost)
 		lose(r, "it was incomplete when it was saved: %s", lost);
+	if (r->block < 512 || r->block > 1 << 20 || r->block & (r->block - 1))
+		kv.missing = true;
 	int bad = kv_check(&kv, f);
 	kv_free(&kv);
 	return bad;
@@ -130,9 +132,7 @@ static int take(struct restore *r, const struct tracked *t, struct store *s, enu
 	}
 	if (what == ARCHIVE_FRESH && archive_use_up(s, f))
 		return -1;
-	// to write to it as a part of its disk is not counted as a write to the partition
-	if (what == ARCHIVE_FRESH && s->raw && fsmap_below(&s->dev, &t->dev) == BELOW_DIRECT &&
-	    (!t->dev.partition || s->dev.partition))
+	if (what == ARCHIVE_FRESH && s->raw && blkdev_overlap(&s->dev, &t->dev))
 		r->own_sectors = STORE_PAGE >> SECTOR_SHIFT;
 	return 0;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -66,26 +68,83 @@ int saved_boot(char text[BOOT_TEXT], struct fault *f)
 	return 0;
 }
 
+// Sectors written and discarded, as NAME below DIR counts them. -1: not to be read.
+static int count_sectors(const char *dir, const char *name, uint64_t *sectors)
+{
+	char path[512], text[512], *rest = text, *word;
+	uint64_t v;
+
+	*sectors = 0;
+	snprintf(path, sizeof(path), "%s/%.64s/stat", dir, name);
+	if (!read_line(path, text, sizeof(text)))
+		return -1;
+	for (int i = 0; (word = strtok_r(rest, " ", &rest)); i++) {
+		if (i != 6 && i != 13)
+			continue;
+		if (num_u64(word, &v))
+			return -1;
+		*sectors += v;
+	}
+	return 0;
+}
+
+static int count_partitions(const char *disk, uint64_t *sectors)
+{
+	DIR *dir = opendir(disk);
+	struct dirent *e;
+	int bad = dir ? 0 : -1;
+
+	*sectors = 0;
+	while (!bad && (e = readdir(dir))) {
+		char path[512];
+		uint64_t v;
+		snprintf(path, sizeof(path), "%s/%.64s/partition", disk, e->d_name);
+		if (e->d_name[0] == '.' || access(path, F_OK))
+			continue;
+		bad = count_sectors(disk, e->d_name, &v);
+		*sectors += v;
+	}
+	if (dir)
+		closedir(dir);
+	return bad;
+}
+
+// What was written to the disk, and not to a partition of it, may have gone anywhere. The figures
+// are not of one instant: those of the partitions must stand still meanwhile.
+static int count_around(const char *disk, uint64_t *sectors)
+{
+	enum { TRIES = 100, PAUSE_NS = 10000000 };
+	uint64_t before, all, after;
+
+	for (int i = 0; i < TRIES; i++) {
+		if (count_partitions(disk, &before) || count_sectors(disk, "", &all) ||
+		    count_partitions(disk, &after))
+			return -1;
+		*sectors = all - after;
+		if (before == after)
+			return 0;
+		nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
+	}
+	return -1;
+}
+
 int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f)
 {
-	char path[64], text[512], *rest = text, *word;
-	uint64_t v;
+	char own[64], disk[64], text[16];
+	uint64_t around = 0;
 
 	*sectors = 0;
 	if (!blkdev_attr(d, "queue/iostats", text, sizeof(text)) && !strcmp(text, "0"))
 		return fault_set(f, BLX_TARGET,
 				 "its statistics are off (queue/iostats): whether it was written "
 				 "to cannot be known");
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", d->major, d->minor);
-	if (!read_line(path, text, sizeof(text)))
-		return fault_set(f, BLX_TARGET, "%s: cannot be read", path);
-	for (int i = 0; (word = strtok_r(rest, " ", &rest)); i++) {
-		if (i != 6 && i != 13) // sectors written, discarded
-			continue;
-		if (num_u64(word, &v))
-			return fault_set(f, BLX_TARGET, "%s: not numbers", path);
-		*sectors += v;
-	}
+	snprintf(own, sizeof(own), "/sys/dev/block/%u:%u", d->major, d->minor);
+	snprintf(disk, sizeof(disk), "/sys/dev/block/%u:%u", d->disk_major, d->disk_minor);
+	if (count_sectors(own, "", sectors) || (d->partition && count_around(disk, &around)))
+		return fault_set(f, BLX_TARGET,
+				 "its statistics (%s/stat) cannot be read, or do not stand still",
+				 own);
+	*sectors += around;
 	return 0;
 }
 

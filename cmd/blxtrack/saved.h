@@ -18,8 +18,8 @@ enum { MACHINE_TEXT = 17, BOOT_TEXT = 40 };
 void saved_machine(char text[MACHINE_TEXT]);
 int saved_boot(char text[BOOT_TEXT], struct fault *f);
 
-// Sectors written to and discarded on the device since this kernel found it. BLX_TARGET: not
-// counted.
+// Sectors written to and discarded on the device since this kernel found it; for a partition, with
+// those that went to its disk and to no partition. BLX_TARGET: not counted.
 int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f);
 
 // ---- in the boot that saved

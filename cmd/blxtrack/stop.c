@@ -113,8 +113,10 @@ static void take_back_all(void)
 	struct fault f;
 	size_t n;
 
-	if (tracked_all(&all, &n, &f))
+	if (tracked_all(&all, &n, &f)) {
+		warn("%s; what was saved of a device is not used up: remove it", f.text);
 		return;
+	}
 	for (size_t i = 0; i < n; i++)
 		if (saved_take_back(&all[i], &f) < 0)
 			warn("%s", f.text);

@@ -190,7 +190,7 @@ static int make_parents(const char *path, struct fault *f)
 int store_begin(struct store *s, struct fault *f)
 {
 	static _Alignas(STORE_PAGE) const uint8_t zero[STORE_PAGE];
-	char path[STORE_NAME];
+	char path[STORE_NAME], dir[STORE_NAME];
 
 	if (s->raw) {
 		s->fd = blkdev_open(&s->dev, O_RDWR | O_DIRECT, f);
@@ -202,7 +202,8 @@ int store_begin(struct store *s, struct fault *f)
 	if (make_parents(path, f))
 		return -1;
 	// what an earlier save left must not be found after a kill of this one
-	if (unlink(s->name) && errno != ENOENT)
+	strcpy(dir, s->name);
+	if ((unlink(s->name) && errno != ENOENT) || file_sync_dir(dirname(dir)))
 		return fault_errno(f, "%s: remove", s->name);
 	s->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	s->replaces = true;
