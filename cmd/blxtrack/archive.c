@@ -142,8 +142,10 @@ static int put_all(struct writer *w, int dirfd, struct fault *f)
 
 static void fill_head(uint8_t *page, bool used, uint64_t body, uint64_t sum, uint64_t place)
 {
+	static const uint8_t magic[] = STORE_MAGIC;
+
 	memset(page, 0, STORE_PAGE);
-	memcpy(page, (const uint8_t[8]){STORE_MAGIC}, 8);
+	memcpy(page, magic, sizeof(magic) - 1);
 	put_le64(page + 8, used);
 	put_le64(page + 16, body);
 	put_le64(page + 24, sum);

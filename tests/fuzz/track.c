@@ -191,17 +191,22 @@ static void saved(const uint8_t *data, size_t size, bool right)
 
 	fuzz_check(file != NULL);
 	memcpy(file + (right ? PAGE : 0), data, size);
+	fuzz_put("archive", file, PAGE + size);
+	snprintf(path, sizeof(path), "%s/archive", fuzz_dir());
+	fuzz_check(!store_find(&s, path, &f));
 	if (right) {
-		memcpy(file, "BLXSAVE1", 8);
+		static const uint8_t magic[] = STORE_MAGIC;
+		memcpy(file, magic, sizeof(magic) - 1);
 		uint64_t sum = chain(data, size, &body);
 		put_le64(file + 16, body);
 		put_le64(file + 24, sum);
+		fuzz_check(!store_open(&s, &f));
+		put_le64(file + 32, store_place(&s));
+		close(s.fd);
 		put_le64(file + SAVED_HEAD_CHECK, check_of(file, SAVED_HEAD_CHECK, 0));
+		fuzz_put("archive", file, PAGE + size);
 	}
-	fuzz_put("archive", file, PAGE + size);
 	free(file);
-	snprintf(path, sizeof(path), "%s/archive", fuzz_dir());
-	fuzz_check(!store_find(&s, path, &f));
 	int bad = archive_look(&s, &what, &f);
 	fuzz_check(!bad || f.code == BLX_CORRUPT);
 	if (!bad && what == ARCHIVE_FRESH) {
