@@ -92,7 +92,7 @@ unfit() {
   run -5 apply "$V/s2" "$IMG"
   [[ $output == *"holds only changes; for a full copy: $reset" ]] || fail "$output"
   replica
-  stream 2 "$V/v2" "$TWO" lineage=00000000-0000-4000-8000-000000000001 >other
+  stream 2 "$V/v2" "data 4096 8192" size=524288 >other
   refused other "; for a full copy: $reset and 'blxapply --allow init $IMG' here"
   blxapply --allow init "$IMG"
   refused other "; the permission to init waits for a full copy: $reset"
@@ -102,7 +102,7 @@ unfit() {
   local long
   long=$PWD/$(printf 'x%.0s' {1..60})
   replica "$long"
-  stream 2 "$V/v2" "$TWO" lineage=00000000-0000-4000-8000-000000000001 >other
+  stream 2 "$V/v2" "data 4096 8192" size=524288 >other
   run -5 apply other "$long"
   has "and 'blxapply --allow init TARGET' here"
 }
