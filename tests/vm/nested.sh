@@ -44,10 +44,11 @@ together() {
 
 stat=/sys/block/${nvme#/dev/}/stat
 before=$(awk '{ print $7 }' "$stat")
+python3 /tmp/seen.py "$slot" >/tmp/seen.before # the slot may have had another disk
 : >/tmp/log.n
 for _ in 1 2 3; do
   together 3
-  python3 /tmp/seen.py "$slot" >/tmp/seen
+  python3 /tmp/seen.py "$slot" | paste -d ' ' - /tmp/seen.before | awk '{ print $1 - $3, $2 - $4 }' >/tmp/seen
   [ "$(head -n 1 /tmp/seen | cut -d ' ' -f 1)" = 0 ] || break
 done
 written=$(($(awk '{ print $7 }' "$stat") - before))
