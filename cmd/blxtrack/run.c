@@ -181,7 +181,8 @@ static void start(struct run *r, int *acks)
 	}
 	if (stopped)
 		return;
-	offspring_adopt();
+	if (offspring_adopt())
+		die_errno("PR_SET_CHILD_SUBREAPER");
 	r->child = spawn(r, list[0], back[1]);
 	close(list[0]);
 	close(back[1]);

@@ -6,8 +6,9 @@
 #include <sys/types.h>
 
 // From now on what descends from this process stays its offspring, orphans too. Not a process group
-// of its own: that would take the terminal away from an ssh that asks for a passphrase.
-void offspring_adopt(void);
+// of its own: that would take the terminal away from an ssh that asks for a passphrase. 0, or -1
+// with errno.
+int offspring_adopt(void);
 
 // SIGTERM to all of it, SIGKILL to what is left after a few seconds. Reaps; *status is PID's, if it
 // was still there.

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "die.h"
 #include "num.h"
 #include "offspring.h"
 
@@ -22,10 +21,9 @@ struct process {
 	bool ours;
 };
 
-void offspring_adopt(void)
+int offspring_adopt(void)
 {
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
-		die_errno("PR_SET_CHILD_SUBREAPER");
+	return prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
 // From /proc/PID/stat, `pid (name) state parent ...`; the name may hold anything.
