@@ -495,23 +495,62 @@ on_itself() {
   lists default "$(blxtrack drain -n "$DEV" | grep -v '^#')"
 }
 
-@test "a file that was moved, or a copy, is not what was saved" {
+# gone: what was saved in `state` is not there, or something else is. Not taken back, and still read-only.
+gone() {
+  run -3 blxtrack start "$DEV"
+  has "$PWD/state: $1; put back what was saved there, or 'blxtrack stop --force $DEV' forgets the history"
+  run -1 write_at 3000
+  run -0 blxtrack status "$DEV"
+  has ': saved'
+}
+
+@test "a file that was moved away may come back: exit 3 until it is there again" {
   started
-  for how in mv cp; do
+  blxtrack save -o state "$DEV"
+  mv state other
+  gone 'what was saved there is not there any more'
+  echo something else >state
+  gone 'the saved state is damaged'
+  cp other state
+  gone 'the saved state was moved here'
+  mv other state
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  write_at 3000
+  restart
+  run -0 blxtrack start --restore=state "$DEV"
+  has 'has been used up since'
+  run -6 blxtrack drain "$DEV"
+}
+
+@test "a stop by force forgets what cannot be taken back, and says so" {
+  for how in "--force $DEV" "--all --force"; do
+    started
     blxtrack save -o state "$DEV"
-    $how state other
-    # it seems to be given up
-    blxtrack start "$DEV" 2>/dev/null
+    mv state other
+    # shellcheck disable=SC2086
+    run -0 blxtrack stop $how
+    has 'is not there any more'
+    has "${DEV#/dev/}: its history is forgotten; what was saved of it must never be restored"
     write_at 3000
-    restart
-    run -0 blxtrack start --restore=other "$DEV"
-    has 'its history is lost: '
-    has 'the saved state was moved here'
-    run -6 blxtrack drain "$DEV"
-    blxtrack consumer reset default "$DEV"
-    rm -rf default.img* state
-    replicate
+    run -0 blxtrack start "$DEV"
+    lists default '0 67108864'
+    blxtrack stop --force "$DEV"
+    rm -rf default.img* other
   done
+}
+
+@test "a copy is not what was saved" {
+  started
+  blxtrack save -o state "$DEV"
+  cp state other
+  blxtrack start "$DEV" 2>/dev/null
+  write_at 3000
+  restart
+  run -0 blxtrack start --restore=other "$DEV"
+  has 'its history is lost: '
+  has 'the saved state was moved here'
+  run -6 blxtrack drain "$DEV"
 }
 
 @test "who has it open to write, mapped, or a loop device on it: exit 7" {

@@ -150,6 +150,7 @@ struct saving {
 	struct tracked *t;
 	struct store to;
 	bool on_it; // the store lies on the device
+	bool was_read_only;
 	int claim;
 	struct extents pending;
 };
@@ -230,7 +231,7 @@ static int written_since(const struct kernel *k, const struct saving *v, struct 
 static int prepare(struct saving *v, const struct options *o, struct fault *f)
 {
 	const struct blkdev *d = &v->t->dev;
-	bool was, on = true;
+	bool on = true;
 
 	if (find_store(&v->to, o, d, f) || store_check(&v->to, d, f))
 		return -1;
@@ -243,7 +244,8 @@ static int prepare(struct saving *v, const struct options *o, struct fault *f)
 	if (fsync(v->claim))
 		return fault_errno(f, "%s: fsync", d->name);
 	// whoever finds it read-only after a kill finds out how to take it back
-	if (saved_read_only(d, NULL, &was, f) || saved_remember(v->t, &v->to, was, f))
+	if (saved_read_only(d, NULL, &v->was_read_only, f) ||
+	    saved_remember(v->t, &v->to, false, v->was_read_only, f))
 		return -1;
 	// what lies on it can be written only while it can be
 	return v->on_it ? 0 : saved_read_only(d, &on, NULL, f);
@@ -254,6 +256,7 @@ static int finish(const struct kernel *k, struct saving *v, struct fault *f)
 	bool on = true;
 
 	if (write_meta(v, f) || archive_write(&v->to, v->t->dirfd, f) ||
+	    saved_remember(v->t, &v->to, true, v->was_read_only, f) ||
 	    (v->on_it && saved_read_only(&v->t->dev, &on, NULL, f)))
 		return -1;
 	unlinkat(v->t->dirfd, META, 0);

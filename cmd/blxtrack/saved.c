@@ -195,7 +195,8 @@ static int spell(const struct store *s, char *text, size_t n, struct fault *f)
 	return 0;
 }
 
-int saved_remember(const struct tracked *t, const struct store *s, bool read_only, struct fault *f)
+int saved_remember(const struct tracked *t, const struct store *s, bool written, bool read_only,
+		   struct fault *f)
 {
 	char text[STORE_NAME];
 	struct kv_out o;
@@ -203,9 +204,39 @@ int saved_remember(const struct tracked *t, const struct store *s, bool read_onl
 
 	if (spell(s, text, sizeof(text), f) || home_of(s, &home, f) || kv_begin(&o, f))
 		return -1;
-	fprintf(o.to, "store: %s\nraw: %d\nhome: %" PRIu64 "\nread-only: %d\n", text, s->raw, home,
-		read_only);
+	fprintf(o.to, "store: %s\nraw: %d\nhome: %" PRIu64 "\nwritten: %d\nread-only: %d\n", text,
+		s->raw, home, written, read_only);
 	return kv_end(&o, t->dirfd, RECORD, f);
+}
+
+// What saved_remember() was given.
+struct record {
+	char store[STORE_NAME];
+	uint64_t home;
+	bool raw, written, read_only;
+};
+
+static int recall(struct record *r, const struct tracked *t, struct fault *f)
+{
+	struct kv kv;
+
+	if (kv_load(&kv, t->dirfd, RECORD, f))
+		return -1;
+	kv_copy(&kv, "store", r->store, sizeof(r->store));
+	r->home = kv_u64(&kv, "home");
+	r->raw = kv_u64(&kv, "raw");
+	r->written = kv_u64(&kv, "written");
+	r->read_only = kv_u64(&kv, "read-only");
+	int bad = kv_check(&kv, f);
+	kv_free(&kv);
+	return bad;
+}
+
+static int forget(const struct tracked *t, struct fault *f)
+{
+	if (unlinkat(t->dirfd, RECORD, 0))
+		return fault_errno(f, "%s: %s: remove", t->dev.name, RECORD);
+	return 0;
 }
 
 bool saved_is(const struct tracked *t)
@@ -223,21 +254,33 @@ int saved_refuse(const struct tracked *t, struct fault *f)
 }
 
 // What is there; what is damaged nobody can use. Where nothing is found, the store must be the one
-// that was written to.
-static int look_back(struct store *s, bool raw, uint64_t home, enum archive *what, struct fault *f)
+// that was written to, and a file that was written may come back.
+static int look_back(struct store *s, const struct tracked *t, const struct record *r,
+		     enum archive *what, struct fault *f)
 {
+	struct fault why;
 	uint64_t now;
-	int bad = archive_look(s, what, f);
+	int bad = archive_look(s, what, &why);
 
-	if (bad && f->code != BLX_CORRUPT)
+	if (bad && why.code != BLX_CORRUPT) {
+		*f = why;
 		return -1;
-	if (!bad && !raw && !s->raw && *what != ARCHIVE_NONE)
+	}
+	if (!bad && !r->raw && !s->raw && *what != ARCHIVE_NONE)
 		return 0;
-	if (s->raw != raw || home_of(s, &now, f) || now != home)
+	if (s->raw != r->raw || home_of(s, &now, f) || now != r->home)
 		return fault_set(f, BLX_SYSTEM,
 				 "%s: what was saved there cannot be used up: its disk, or file "
 				 "system, is not there any more",
 				 s->name);
+	if (!bad)
+		fault_set(&why, BLX_SYSTEM, "%s: what was saved there is not there any more",
+			  s->name);
+	if (!r->raw && r->written)
+		return fault_set(f, BLX_SYSTEM,
+				 "%s; put back what was saved there, or 'blxtrack stop --force "
+				 "/dev/%s' forgets the history, and it must never be restored",
+				 why.text, t->dev.name);
 	if (bad)
 		*what = ARCHIVE_USED;
 	return 0;
@@ -247,30 +290,33 @@ int saved_take_back(const struct tracked *t, struct fault *f)
 {
 	struct store s = {.fd = -1};
 	enum archive what;
-	struct kv kv;
-	char name[STORE_NAME];
+	struct record r;
 	bool off = false;
 
 	if (!saved_is(t))
 		return 0;
-	if (kv_load(&kv, t->dirfd, RECORD, f))
+	if (recall(&r, t, f))
 		return -1;
-	kv_copy(&kv, "store", name, sizeof(name));
-	bool read_only = kv_u64(&kv, "read-only"), raw = kv_u64(&kv, "raw");
-	uint64_t home = kv_u64(&kv, "home");
-	int bad = kv_check(&kv, f) || store_find(&s, name, f);
+	int bad = store_find(&s, r.store, f);
 	// used up before anybody can write to the device, unless it lies on the device itself
 	bool on_it = !bad && s.raw && fsmap_below(&s.dev, &t->dev) == BELOW_DIRECT;
-	if (on_it && !read_only)
+	if (on_it && !r.read_only)
 		bad = saved_read_only(&t->dev, &off, NULL, f);
-	bad = bad || look_back(&s, raw, home, &what, f);
+	bad = bad || look_back(&s, t, &r, &what, f);
 	if (!bad && what == ARCHIVE_FRESH)
 		bad = archive_use_up(&s, f);
-	if (!bad && !on_it && !read_only)
+	if (!bad && !on_it && !r.read_only)
 		bad = saved_read_only(&t->dev, &off, NULL, f);
 	store_close(&s);
-	kv_free(&kv);
-	if (!bad && unlinkat(t->dirfd, RECORD, 0))
-		bad = fault_errno(f, "%s: %s: remove", t->dev.name, RECORD);
-	return bad ? -1 : 1;
+	return bad || forget(t, f) ? -1 : 1;
+}
+
+int saved_abandon(const struct tracked *t, struct fault *f)
+{
+	struct fault ignored;
+	struct record r;
+	bool off = false, was = !recall(&r, t, &ignored) && r.read_only;
+	int bad = was ? 0 : saved_read_only(&t->dev, &off, NULL, f);
+
+	return forget(t, bad ? &ignored : f) || bad ? -1 : 0;
 }

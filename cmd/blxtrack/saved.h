@@ -24,14 +24,18 @@ int saved_written(const struct blkdev *d, uint64_t *sectors, struct fault *f);
 
 // ---- in the boot that saved
 
-// Remember that T was saved in S, and whether it was read-only before.
-int saved_remember(const struct tracked *t, const struct store *s, bool read_only, struct fault *f);
+// Remember that T is being saved in S, whether S is WRITTEN by now, and whether the device was
+// read-only before.
+int saved_remember(const struct tracked *t, const struct store *s, bool written, bool read_only,
+		   struct fault *f);
 bool saved_is(const struct tracked *t);
 // BLX_BUSY if it was: what its consumers get and ack would not be in what was saved.
 int saved_refuse(const struct tracked *t, struct fault *f);
 // It goes on in this boot: what was saved is used up, and the device can be written to again. 1; 0:
 // it was not saved.
 int saved_take_back(const struct tracked *t, struct fault *f);
+// The device can be written to again, though what was saved is not used up: that must be told.
+int saved_abandon(const struct tracked *t, struct fault *f);
 // Set (NULL: leave as it is) and get whether the kernel takes writes to it.
 int saved_read_only(const struct blkdev *d, const bool *set, bool *was, struct fault *f);
 

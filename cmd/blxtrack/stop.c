@@ -91,12 +91,26 @@ static int check_acked(const struct session *s, struct tracked *t, struct fault 
 	return bad;
 }
 
-static int stop_one(const struct session *s, struct tracked *t, struct fault *f)
+// A later boot would take up what ends here; by force it ends even so, and that is told.
+static int end_saved(const struct tracked *t, bool force, struct fault *f)
+{
+	if (saved_take_back(t, f) >= 0)
+		return 0;
+	if (!force)
+		return -1;
+	warn("%s", f->text);
+	if (saved_abandon(t, f))
+		warn("%s", f->text);
+	warn("%s: its history is forgotten; what was saved of it must never be restored",
+	     t->dev.name);
+	return 0;
+}
+
+static int stop_one(const struct session *s, struct tracked *t, bool force, struct fault *f)
 {
 	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);
 
-	// a later boot would take up what ends here
-	if (saved_take_back(t, f) < 0)
+	if (end_saved(t, force, f))
 		return -1;
 	// killed from here on it has no bitmaps, and no flip of the others must look for them
 	t->starting = true;
@@ -118,8 +132,7 @@ static void take_back_all(void)
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (saved_take_back(&all[i], &f) < 0)
-			warn("%s", f.text);
+		end_saved(&all[i], true, &f);
 	tracked_all_free(all, n);
 }
 
@@ -145,7 +158,7 @@ static int stop_named(const struct options *o, int n, char **paths, struct fault
 	}
 	for (size_t i = 0; i < s.n && !bad; i++) {
 		if (s.wanted[i])
-			bad = stop_one(&s, &s.all[i], f);
+			bad = stop_one(&s, &s.all[i], o->force, f);
 		stopped += s.wanted[i];
 	}
 	if (!bad && stopped == s.n)
