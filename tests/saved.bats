@@ -553,13 +553,9 @@ gone() {
   run -6 blxtrack drain "$DEV"
 }
 
-@test "who has it open to write, mapped, or a loop device on it: exit 7" {
-  started
-  exec 9<>"$DEV"
-  run -7 blxtrack save "$DEV"
-  has "${DEV#/dev/} is in use: process $$ (bash) may write to it"
-  exec 9>&-
-  python3 - "$DEV" >ready <<'P' &
+# map_it: a process maps DEV to write, and has no descriptor of it. Sets mapper.
+map_it() {
+  python3 - "$DEV" >ready <<'P' 3>&- &
 import mmap, os, sys, time
 fd = os.open(sys.argv[1], os.O_RDWR)
 m = mmap.mmap(fd, 4096)
@@ -569,6 +565,15 @@ time.sleep(60)
 P
   mapper=$!
   await grep -q ready ready
+}
+
+@test "who has it open to write, mapped, or a loop device on it: exit 7" {
+  started
+  exec 9<>"$DEV"
+  run -7 blxtrack save "$DEV"
+  has "${DEV#/dev/} is in use: process $$ (bash) may write to it"
+  exec 9>&-
+  map_it
   run -7 blxtrack save "$DEV"
   kill $mapper
   has "process $mapper (python3) may write to it"
@@ -580,6 +585,47 @@ P
   exec 9<"$DEV"
   blxtrack save "$DEV"
   exec 9>&-
+}
+
+# meanwhile WORDS NTH COMMAND SAVE...: the save is stopped when it has written its record for the NTH time, which is before the
+# device is read-only. COMMAND has the device in use from then on: it is exit 7 with these words, and the device goes on.
+meanwhile() {
+  local code=0
+  rm -f trace
+  # with -D it is the tracer that is the child
+  env ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" strace -D -o trace -P stored -e trace=renameat \
+    -e "inject=renameat:signal=SIGSTOP:when=$2" "${@:4}" 2>said 3>&- &
+  saver=$!
+  await grep -q 'stopped by SIGSTOP' trace || { kill -KILL $saver; fail "$(cat trace said)"; }
+  "$3"
+  kill -CONT $saver
+  wait $saver || code=$?
+  [ $code = 7 ] || fail "exit $code: $(cat said)"
+  grep -qx "blxtrack: ${DEV#/dev/} is in use: $1" said || fail "$(cat said)"
+  [ "$(grep -c ^blxtrack: said)" = 1 ] || fail "$(cat said)"
+  run -0 blxtrack status "$DEV"
+  has ': tracking'
+}
+
+@test "who comes while it is made read-only is named, too, and what was saved is used up" {
+  mkfs.ext4 -q "$DEV"
+  started
+  meanwhile 'process .* (python3) may write to it' 1 map_it blxtrack save "$DEV"
+  kill $mapper
+  mkdir mnt
+  mount -o ro "$DEV" mnt
+  remount_it() {
+    mount -o remount,rw mnt
+  }
+  meanwhile "mounted on $PWD/mnt" 1 remount_it blxtrack save "$DEV"
+  umount mnt
+  dd if=/dev/zero of="$DEV" bs=1M seek=8 count=1 oflag=direct conv=notrunc status=none
+  meanwhile 'process .* (python3) may write to it' 2 map_it blxtrack save -o "$DEV@8388608+1048576" "$DEV"
+  kill $mapper
+  write_at 1
+  restart
+  run -0 blxtrack start --restore="$DEV@8388608+1048576" "$DEV"
+  has 'has been used up since'
 }
 
 @test "what -o names is not overwritten if it holds something else" {

@@ -228,36 +228,50 @@ static int written_since(const struct kernel *k, const struct saving *v, struct 
 	return any;
 }
 
+// What was written is on the disk afterwards.
+static int nobody_writes(struct saving *v, struct fault *f)
+{
+	const struct blkdev *d = &v->t->dev;
+
+	if (v->claim >= 0)
+		close(v->claim);
+	v->claim = fsmap_claim(d, f);
+	if (v->claim < 0 || writers_check(d, f))
+		return -1;
+	return fsync(v->claim) ? fault_errno(f, "%s: fsync", d->name) : 0;
+}
+
+// A mapping, or a mount, that was made between the check and this would write on.
+static int make_read_only(struct saving *v, struct fault *f)
+{
+	bool on = true;
+
+	return saved_read_only(&v->t->dev, &on, NULL, f) || nobody_writes(v, f) ? -1 : 0;
+}
+
 static int prepare(struct saving *v, const struct options *o, struct fault *f)
 {
 	const struct blkdev *d = &v->t->dev;
-	bool on = true;
 
 	if (find_store(&v->to, o, d, f) || store_check(&v->to, d, f))
 		return -1;
 	v->on_it = v->to.raw && fsmap_below(&v->to.dev, d) == BELOW_DIRECT;
 	if (pending_find(d, o->pending, o->npending, v->on_it ? &v->to : NULL, &v->pending, f) ||
-	    (v->claim = fsmap_claim(d, f)) < 0)
+	    nobody_writes(v, f))
 		return -1;
-	if (writers_check(d, f))
-		return -1;
-	if (fsync(v->claim))
-		return fault_errno(f, "%s: fsync", d->name);
 	// whoever finds it read-only after a kill finds out how to take it back
 	if (saved_read_only(d, NULL, &v->was_read_only, f) ||
 	    saved_remember(v->t, &v->to, false, v->was_read_only, f))
 		return -1;
 	// what lies on it can be written only while it can be
-	return v->on_it ? 0 : saved_read_only(d, &on, NULL, f);
+	return v->on_it ? 0 : make_read_only(v, f);
 }
 
 static int finish(const struct kernel *k, struct saving *v, struct fault *f)
 {
-	bool on = true;
-
 	if (write_meta(v, f) || archive_write(&v->to, v->t->dirfd, f) ||
 	    saved_remember(v->t, &v->to, true, v->was_read_only, f) ||
-	    (v->on_it && saved_read_only(&v->t->dev, &on, NULL, f)))
+	    (v->on_it && make_read_only(v, f)))
 		return -1;
 	unlinkat(v->t->dirfd, META, 0);
 	if (v->t->lost[0] || kernel_grace(k, f))
@@ -274,7 +288,8 @@ static void give_up(struct saving *v)
 	struct fault f;
 
 	unlinkat(v->t->dirfd, META, 0);
-	if (v->to.fd >= 0 && archive_use_up(&v->to, &f))
+	// what lies on the device, which is read-only, is used up in taking it back
+	if (v->to.fd >= 0 && !v->on_it && archive_use_up(&v->to, &f))
 		warn("%s", f.text);
 	if (saved_take_back(v->t, &f) < 0)
 		warn("%s", f.text);
