@@ -934,6 +934,30 @@ P
   lists default '2048000 4096'
 }
 
+@test "a restore that fails uses it up, too: no room for it, or it cannot be read" {
+  started
+  blxtrack save "$DEV"
+  restart
+  another
+  blxtrack start "$SECOND" 2>/dev/null
+  mount -o "remount,size=$((256 + $(df --output=used -k /run/blx | tail -n 1)))k" /run/blx
+  dd if=/dev/zero of=/run/blx/fill bs=4k 2>/dev/null || true
+  run -3 blxtrack start --restore "$DEV"
+  has 'saved state: unpack: No space left on device'
+  no_other
+  restart
+  lost 'has been used up since'
+  blxtrack consumer reset default "$DEV"
+  blxtrack save -o state "$DEV"
+  restart
+  # its first page can be read, what is behind it cannot
+  run -3 strace -o trace -P state -e trace=pread64 -e inject=pread64:error=EIO:when=2 blxtrack start --restore=state "$DEV"
+  has "state: read at 4096: Input/output error"
+  restart
+  run -0 blxtrack start --restore=state "$DEV"
+  has 'has been used up since'
+}
+
 @test "what is in the usual place is given up when another file is restored" {
   started
   blxtrack consumer add --now other "$DEV"

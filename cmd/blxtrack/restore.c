@@ -141,6 +141,7 @@ int restore_begin(struct restore *r, const struct tracked *t, const char *from, 
 		  struct fault *f)
 {
 	char place[STORE_NAME];
+	struct fault ignored;
 	struct store s;
 	enum archive what;
 
@@ -158,6 +159,9 @@ int restore_begin(struct restore *r, const struct tracked *t, const char *from, 
 	} else if (!bad && r->found) {
 		bad = take(r, t, &s, what, f);
 	}
+	// what this boot writes without it must not be missed by the next one with it
+	if (bad && f->code != BLX_TARGET && s.fd >= 0)
+		archive_use_up(&s, &ignored);
 	store_close(&s);
 	if (!r->found) // there is no history to lose
 		r->why[0] = 0;
