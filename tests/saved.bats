@@ -32,7 +32,7 @@ attach() {
     DEV=/dev/loop$NUMBER
     control 0x4C80 "$NUMBER" || continue
     [ -b "$DEV" ] || mknod "$DEV" b 7 "$NUMBER"
-    ! losetup "$DEV" disk 2>/dev/null || return 0
+    ! losetup ${SECTOR:+-b $SECTOR} "$DEV" disk 2>/dev/null || return 0
   done
   fail "no loop device"
 }
@@ -956,6 +956,49 @@ P
   restart
   run -0 blxtrack start --restore=state "$DEV"
   has 'has been used up since'
+}
+
+# given_up STATUS WORDS COMMAND...: which tracks nothing, so that the next boot must not find what was saved of DEV.
+given_up() {
+  run "-$1" "${@:3}"
+  has "$2"
+  has "${DEV#/dev/}: what 'blxtrack save' kept of it is given up, as nothing tracks it"
+  write_at 3000
+  restart
+}
+
+@test "where tracking cannot begin what was saved is given up" {
+  local refused=(strace -o trace -e trace=bpf -e inject=bpf:error=EPERM) # by the kernel: any program
+  started
+  blxtrack save "$DEV"
+  restart
+  given_up 3 'Operation not permitted' "${refused[@]}" blxtrack start --restore "$DEV"
+  lost 'has been used up since'
+  blxtrack save -o state "$DEV"
+  restart
+  given_up 3 'Operation not permitted' "${refused[@]}" blxtrack start --restore=state "$DEV"
+  run -0 blxtrack start --restore=state "$DEV"
+  has 'has been used up since'
+  # neither is what is named beside a device that cannot be tracked, or is not there
+  truncate -s 0 second
+  another
+  for beside in "$SECOND" "$PWD/gone"; do
+    blxtrack save "$DEV"
+    restart
+    given_up 5 "${beside##*/}" blxtrack start --restore "$DEV" "$beside"
+    lost 'has been used up since'
+  done
+  no_other
+}
+
+@test "a wrong command line gives up nothing" {
+  started
+  blxtrack save "$DEV"
+  power_off
+  SECTOR=4096 power_on
+  run -2 blxtrack start --restore -b 512 "$DEV"
+  restart
+  kept
 }
 
 @test "what is in the usual place is given up when another file is restored" {

@@ -185,9 +185,11 @@ int restore_forgo(const struct blkdev *d, const char *from, bool *found, struct 
 	if (store_find(&s, from ? from : place, f))
 		return -1;
 	int bad = archive_look(&s, &what, f);
+	// where it cannot be read to its end its head may be
+	bool any = bad ? f->code != BLX_CORRUPT && s.fd >= 0 : what == ARCHIVE_FRESH;
 	if (bad && f->code == BLX_CORRUPT)
 		bad = 0;
-	else if (!bad && what == ARCHIVE_FRESH) {
+	if (any) {
 		*found = true;
 		bad = archive_use_up(&s, f);
 	}

@@ -543,6 +543,56 @@ static int start_one(const char *path, const struct options *o, struct fault *f)
 	return bad ? -1 : 0;
 }
 
+static bool is_tracked(const struct blkdev *d)
+{
+	struct fault ignored;
+	struct tracked t;
+
+	if (tracked_load(&t, d->major, d->minor, &ignored))
+		return false;
+	tracked_close(&t);
+	return !t.starting;
+}
+
+static void forgo_place(const struct blkdev *d, const char *from)
+{
+	struct fault f;
+	bool found;
+
+	if (restore_forgo(d, from, &found, &f))
+		warn("%s; what 'blxtrack save' kept of %s must never be restored", f.text, d->name);
+	else if (found)
+		warn("%s: what 'blxtrack save' kept of it is given up, as nothing tracks it",
+		     d->name);
+}
+
+// Nothing is tracked: a later boot must not miss what this one writes. FROM is NULL where what it
+// holds is of another device.
+static void forgo_untracked(char *const *paths, const char *from)
+{
+	struct fault ignored;
+	struct blkdev d;
+
+	for (; *paths; paths++) {
+		if (blkdev_identify(*paths, &d, &ignored) || is_tracked(&d))
+			continue;
+		forgo_place(&d, NULL);
+		if (from)
+			forgo_place(&d, from);
+	}
+}
+
+static int check_all(char *const *paths, const struct options *o, struct fault *f)
+{
+	for (; *paths; paths++) {
+		struct blkdev d;
+		if (blkdev_identify(*paths, &d, f) ||
+		    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f))
+			return -1;
+	}
+	return 0;
+}
+
 int cmd_start(int argc, char **argv)
 {
 	const struct options o = parse_options(argc, argv);
@@ -551,17 +601,17 @@ int cmd_start(int argc, char **argv)
 
 	if (lock < 0)
 		die_fault(&f);
-	for (int i = optind; i < argc; i++) {
-		struct blkdev d;
-		if (blkdev_identify(argv[i], &d, &f) ||
-		    check_device(&d, o.block ? o.block : BLOCK_DEFAULT, &f))
-			die_fault(&f);
-	}
-	if (ready_host(&f))
+	if (check_all(argv + optind, &o, &f) || ready_host(&f)) {
+		if (f.code != BLX_USAGE)
+			forgo_untracked(argv + optind, o.from);
 		die_fault(&f);
-	for (int i = optind; i < argc; i++)
-		if (start_one(argv[i], &o, &f))
-			die_fault(&f);
+	}
+	for (int i = optind; i < argc; i++) {
+		if (!start_one(argv[i], &o, &f))
+			continue;
+		forgo_untracked(argv + i, f.code == BLX_TARGET ? NULL : o.from);
+		die_fault(&f);
+	}
 	close(lock);
 	return BLX_OK;
 }
