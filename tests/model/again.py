@@ -17,12 +17,12 @@ CHECKED IN EVERY STATE: a clean run (drain, read, apply) leaves the replica equa
 LIMITS: two blocks, two writes, three epochs, two bad reads; no first copy, no partial acks, one consumer.
 """
 import sys
-from collections import deque
+
+from explore import explore, variant
 
 BLOCKS, WRITES, EPOCHS, BAD = 2, 2, 3, 2
 ROT = -1
-BROKEN = sys.argv[1] if len(sys.argv) > 1 else ''
-VARIANTS = ('forget-unread', 'no-epoch', 'ack-without-unread')
+BROKEN = variant(('forget-unread', 'no-epoch', 'ack-without-unread'))
 
 
 def bits(mask):
@@ -122,28 +122,5 @@ def lost(s):
     return 'blocks %s of the replica are wrong after a clean run' % wrong if wrong else None
 
 
-def main():
-    if BROKEN and BROKEN not in VARIANTS:
-        sys.exit('no such variant; there are: %s' % ' '.join(VARIANTS))
-    seen, queue = {START: None}, deque([START])
-    while queue:
-        s = queue.popleft()
-        bad = lost(s)
-        if bad:
-            trace = []
-            while seen[s]:
-                label, s = seen[s]
-                trace.append(label)
-            print('LOST after %d states: %s' % (len(seen), bad))
-            print('\n'.join('  %2d  %s' % (i + 1, t) for i, t in enumerate(reversed(trace))))
-            return 1
-        for label, after in steps(s):
-            if after not in seen:
-                seen[after] = (label, s)
-                queue.append(after)
-    print('%d states, none loses a write' % len(seen))
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(explore(START, steps, lost))

@@ -16,7 +16,8 @@ Variants that must lose: no-carry, carry-early (before the store), mark-first (n
 machines and ends half-written notes, can be left out without a loss (variant one-grace).
 """
 import sys
-from collections import deque
+
+from explore import explore, variant
 
 BLOCKS, WRITES, FLIPS, KILLS = 2, 2, 2, 1
 IDLE, NOTED, LOOKED, MARKED, LANDED, DONE = range(6)
@@ -130,29 +131,11 @@ class World:
             else:
                 return s
 
-
-def check(variant):
-    world = World(variant)
-    start = world.init()
-    came = {start: None}
-    queue = deque([start])
-    while queue:
-        s = queue.popleft()
-        end = world.rest(s)
-        if end[0] != end[1]:
-            trace = []
-            while came[s]:
-                s, label = came[s]
-                trace.append(label)
-            print('LOST after: ' + ', '.join(reversed(trace)))
-            return 1
-        for label, n in world.moves(s):
-            if n not in came:
-                came[n] = (s, label)
-                queue.append(n)
-    print('%d states, none loses a write' % len(came))
-    return 0
+    def lost(self, s):
+        disk, replica = self.rest(s)[:2]
+        return 'the disk is %s, the replica %s' % (disk, replica) if disk != replica else None
 
 
 if __name__ == '__main__':
-    sys.exit(check(sys.argv[1] if len(sys.argv) > 1 else ''))
+    world = World(variant(('no-carry', 'carry-early', 'mark-first', 'forget-first', 'one-grace')))
+    sys.exit(explore(world.init(), world.moves, world.lost))

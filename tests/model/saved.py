@@ -19,11 +19,12 @@ LIMITS: samples are taken to see what a rescue system wrote, or this one before 
 set back, and nothing else; two writes, three boots, one consumer, one set-back, one foreign write.
 """
 import sys
-from collections import deque, namedtuple
+from collections import namedtuple
+
+from explore import explore, variant
 
 BLOCKS, WRITES, BOOTS, TOKENS = 2, 2, 3, 3
-BROKEN = sys.argv[1] if len(sys.argv) > 1 else ''
-VARIANTS = ('keep-fresh', 'use-up-late', 'no-statistics', 'no-samples', 'writable', 'writable-first', 'no-forgo')
+BROKEN = variant(('keep-fresh', 'use-up-late', 'no-statistics', 'no-samples', 'writable', 'writable-first', 'no-forgo'))
 
 State = namedtuple('State', 'disk up boot stat tracked phase saved ro marked deltas position token file replica writes foreign back alien')
 File = namedtuple('File', 'used boot deltas position')
@@ -159,28 +160,5 @@ def lost(s):
     return 'blocks %s of the replica are wrong after a clean run' % wrong if wrong else None
 
 
-def main():
-    if BROKEN and BROKEN not in VARIANTS:
-        sys.exit('no such variant; there are: %s' % ' '.join(VARIANTS))
-    seen, queue = {START: None}, deque([START])
-    while queue:
-        s = queue.popleft()
-        bad = lost(s)
-        if bad:
-            trace = []
-            while seen[s]:
-                label, s = seen[s]
-                trace.append(label)
-            print('LOST after %d states: %s' % (len(seen), bad))
-            print('\n'.join('  %2d  %s' % (i + 1, t) for i, t in enumerate(reversed(trace))))
-            return 1
-        for label, after in steps(s):
-            if after not in seen:
-                seen[after] = (label, s)
-                queue.append(after)
-    print('%d states, none loses a write' % len(seen))
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(explore(START, steps, lost))
