@@ -27,7 +27,7 @@ load lib
 @test "nor does a history that outlives a reboot" {
   run -0 "$BATS_TEST_DIRNAME/model/saved.py"
   has "none loses a write"
-  for variant in keep-fresh use-up-late no-statistics no-samples writable writable-first no-forgo; do
+  for variant in keep-fresh use-up-late no-statistics no-samples writable writable-first no-forgo moved; do
     run -1 "$BATS_TEST_DIRNAME/model/saved.py" $variant
     has "LOST after"
   done

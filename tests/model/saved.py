@@ -10,7 +10,8 @@ Usage: saved.py            every reachable state; exit 0 if none loses a write
             was at first; no write while it is read-only
   kernel    up or off, boots counted, writes to the disk since the boot (statistics); tracked or not; marks, deltas, position
   save      two steps: remember and make read-only; write the file. Taking back: use the file up, then make writable
-  file      used or not, by which boot it was written, deltas, position
+  file      used or not, by which boot it was written, deltas, position; moved away while the disk is saved, and back before the
+            machine goes down, or never
   restore   three steps: read the file, and use it up; begin to mark; compare, and go on or declare the history lost
   replica   (token, contents); a run may lose its ack; every step may be followed by a hard reset
 
@@ -24,14 +25,14 @@ from collections import namedtuple
 from explore import explore, variant
 
 BLOCKS, WRITES, BOOTS, TOKENS = 2, 2, 3, 3
-BROKEN = variant(('keep-fresh', 'use-up-late', 'no-statistics', 'no-samples', 'writable', 'writable-first', 'no-forgo'))
+BROKEN = variant(('keep-fresh', 'use-up-late', 'no-statistics', 'no-samples', 'writable', 'writable-first', 'no-forgo', 'moved'))
 
-State = namedtuple('State', 'disk up boot stat tracked phase saved ro marked deltas position token file replica writes foreign back alien')
+State = namedtuple('State', 'disk up boot stat tracked phase saved ro marked deltas position token file replica writes foreign back alien away')
 File = namedtuple('File', 'used boot deltas position')
 ZERO = (0,) * BLOCKS
 OFF = dict(up=False, tracked=False, phase='', saved='', ro=False, marked=0, deltas=(), position=None)
 # at first: tracked, and the replica is the disk at token 0; a position is a token, None: it is lost
-START = State(ZERO, True, 1, True, True, '', '', False, 0, (), 0, 0, None, (0, ZERO), 0, False, False, False)
+START = State(ZERO, True, 1, True, True, '', '', False, 0, (), 0, 0, None, (0, ZERO), 0, False, False, False, False)
 
 
 def bits(mask):
@@ -85,11 +86,20 @@ def saving(s):
         yield 'save makes it read-only', s._replace(saved='begun', ro=BROKEN != 'writable')
     if s.saved == 'begun':
         s = flip(s)
-        yield 'save writes the file', s._replace(saved='done', alien=False, file=File(False, s.boot, s.deltas, s.position))
+        yield 'save writes the file', s._replace(saved='done', alien=False, away=False, file=File(False, s.boot, s.deltas, s.position))
+
+
+def moving(s):
+    if s.away:
+        yield 'the file is moved back', s._replace(away=False)
+    elif s.saved == 'done':
+        yield 'the file is moved away', s._replace(away=True)
 
 
 def taking_back(s):
-    used = s.file and use_up(s.file)
+    if s.away and BROKEN != 'moved':
+        return
+    used = s.file if s.away else s.file and use_up(s.file)
     if BROKEN == 'writable-first':
         if s.ro:
             yield 'it is made writable', s._replace(ro=False)
@@ -134,7 +144,7 @@ def steps(s):
         if not s.back and s.disk != ZERO:
             yield 'the disk is set back', s._replace(disk=ZERO, back=True, alien=True)
         return
-    yield 'power is cut', s._replace(**OFF)
+    yield 'power is cut', s._replace(**OFF, away=False, file=None if s.away else s.file)
     if s.writes < WRITES and not s.ro:
         for b in range(BLOCKS):
             what, after = write(s, b, 'block %d is written' % b)
@@ -144,6 +154,7 @@ def steps(s):
         yield from run(s)
     if s.token < TOKENS:
         yield from saving(s)
+    yield from moving(s)
     if s.saved:
         yield from taking_back(s)
     if not s.tracked or s.phase:
