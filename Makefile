@@ -34,8 +34,14 @@ BLX_CPPFLAGS += -DHAVE_OPENSSL
 CRYPTO_LIBS := -lcrypto
 endif
 
+# and, where it knows TLS 1.3, without it there is no blxtls.
+TLS := $(shell pkg-config --atleast-version=3.0 openssl 2>/dev/null && echo yes)
+ifeq ($(TLS),yes)
+TLS_LIBS := -lssl -lcrypto
+endif
+
 # ---- which program uses which library
-PROGRAMS := blxtrack blxread blxpack blxapply blxls blxsum blxused
+PROGRAMS := blxtrack blxread blxpack blxapply blxls blxsum blxused $(if $(TLS),blxtls)
 LIBS_blxtrack := -lbpf -lelf -lz -lxxhash
 LIBS_blxread := -lxxhash -lzstd -lpthread $(URING_LIBS)
 LIBS_blxpack := -lxxhash -lzstd -lpthread
@@ -43,8 +49,10 @@ LIBS_blxapply := -lxxhash -lzstd -lpthread
 LIBS_blxls := -lxxhash -lzstd -lpthread
 LIBS_blxused := -lxxhash
 LIBS_blxsum := -lxxhash -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
+LIBS_blxtls := $(TLS_LIBS)
 
-LIB_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
+LIB_SRC := $(filter-out $(if $(TLS),,lib/tls%),$(wildcard lib/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 LIBBLX := $(BUILD)/libblx.a
 BINS := $(PROGRAMS:%=$(BUILD)/bin/%)
 
@@ -134,7 +142,7 @@ SYSTEMDDIR ?= $(PREFIX)/lib/systemd/system
 LIBEXECDIR ?= $(PREFIX)/lib/blx
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 DOCDIR ?= $(PREFIX)/share/doc/blx
-MAN_PAGES = $(wildcard man/*.[1-8])
+MAN_PAGES = $(filter-out $(if $(TLS),,man/blxtls.1),$(wildcard man/*.[1-8]))
 DOCS = README.md CHANGELOG.md LICENSE SECURITY.md docs/boot.md docs/recovery.md contrib/cron/blx contrib/sudoers/blx
 
 # fill MODE,FROM,TO: with the names of this installation

@@ -13,5 +13,7 @@ struct rate {
 void rate_init(struct rate *r, uint64_t per_second);
 // Sleep until N more bytes may go.
 void rate_spend(struct rate *r, uint64_t n);
+// The same for who must not sleep: N bytes went; how many nanoseconds until more may.
+int64_t rate_charge(struct rate *r, uint64_t n);
 
 #endif

@@ -4,7 +4,7 @@
 FUZZ := list head ack stream digests tree apply records track
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(wildcard lib/*.c))
+FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(LIB_SRC))
 
 # Parts of programs that a target runs.
 FUZZ_WITH_apply := $(filter-out %/main.c,$(wildcard cmd/blxapply/*.c))
