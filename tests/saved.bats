@@ -8,13 +8,14 @@ setup() {
   cd "$BATS_TEST_TMPDIR" || return
   export BLX_STATE_DIR=$BATS_TEST_TMPDIR/lib
   BOOTS=0
-  attach 64M
+  attach
 }
 
 teardown() {
   umount mnt 2>/dev/null || true
   blxtrack stop --all --force 2>/dev/null || true
-  detach
+  no_other
+  loop_off "$DEV"
   while umount /proc/sys/kernel/random/boot_id 2>/dev/null; do :; done
   umount /sys/firmware 2>/dev/null || true
 }
@@ -25,25 +26,42 @@ control() {
 fcntl.ioctl(os.open("/dev/loop-control", os.O_RDWR), int(sys.argv[1], 0), int(sys.argv[2]))' "$1" "$2" 2>/dev/null
 }
 
-# attach SIZE: `disk` on a loop device that nobody has written to, of a number that nobody else took meanwhile. Sets DEV.
-attach() {
-  [ -f disk ] || truncate -s "$1" disk
-  for NUMBER in $(seq $((300 + RANDOM % 500)) 1300); do
-    DEV=/dev/loop$NUMBER
+# loop_on FILE FIRST LAST: FILE, made if need be, on a loop device that nobody has written to, of a number from FIRST to LAST
+# that nobody else took meanwhile. Sets NUMBER.
+loop_on() {
+  [ -f "$1" ] || truncate -s 64M "$1"
+  for NUMBER in $(seq "$2" "$3"); do
     control 0x4C80 "$NUMBER" || continue
-    [ -b "$DEV" ] || mknod "$DEV" b 7 "$NUMBER"
-    ! losetup ${SECTOR:+-b $SECTOR} "$DEV" disk 2>/dev/null || return 0
+    [ -b "/dev/loop$NUMBER" ] || mknod "/dev/loop$NUMBER" b 7 "$NUMBER"
+    ! losetup ${SECTOR:+-b $SECTOR} "/dev/loop$NUMBER" "$1" 2>/dev/null || return 0
   done
   fail "no loop device"
 }
 
-# Where somebody else has taken the number, it stays.
-detach() {
-  losetup -d "$DEV" 2>/dev/null || return 0
+# loop_off DEV. Where somebody else has taken the number, it stays.
+loop_off() {
+  losetup -d "$1" 2>/dev/null || return 0
   for _ in $(seq 20); do
-    ! control 0x4C81 "$NUMBER" || return 0
+    ! control 0x4C81 "${1#/dev/loop}" || return 0
     sleep 0.05
   done
+}
+
+# attach: `disk`, as DEV.
+attach() {
+  loop_on disk $((300 + RANDOM % 500)) 1300
+  DEV=/dev/loop$NUMBER
+}
+
+# another: `second`, as SECOND, of a higher number than DEV's: what is done to all is done to DEV first.
+another() {
+  loop_on second $((${DEV#/dev/loop} + 1)) $((${DEV#/dev/loop} + 300))
+  SECOND=/dev/loop$NUMBER
+}
+
+no_other() {
+  [ -z "${SECOND:-}" ] || loop_off "$SECOND"
+  SECOND=
 }
 
 # Nothing of the kernel is left; what was in flight is not lost.
@@ -51,7 +69,7 @@ power_off() {
   umount mnt 2>/dev/null || true
   umount /run/blx 2>/dev/null || true
   rm -rf /sys/fs/bpf/blx*
-  detach
+  loop_off "$DEV"
 }
 
 power_on() {
@@ -156,16 +174,12 @@ kept() {
   write_at 7
   blxtrack save "$DEV"
   power_off
-  control 0x4C80 "$NUMBER" # somebody else has it now
-  [ -b "$DEV" ] || mknod "$DEV" b 7 "$NUMBER"
-  truncate -s 1M elsewhere
-  losetup "$DEV" elsewhere
-  taken=$NUMBER
+  loop_on elsewhere "${DEV#/dev/loop}" "${DEV#/dev/loop}" # somebody else has it now
+  taken=$DEV
   power_on
   kept
   lists default '28672 4096'
-  losetup -d "/dev/loop$taken"
-  control 0x4C81 "$taken" || true
+  loop_off "$taken"
 }
 
 @test "a hard reset: the history is lost, and each consumer is told" {
@@ -635,31 +649,28 @@ meanwhile() {
   run -2 blxtrack save -o '' "$DEV"
   run -5 blxtrack save -o "$DEV" "$DEV"
   has 'is the device that is to be saved'
-  loop_new 8M
-  other=$DEV DEV=/dev/loop$NUMBER
-  mkfs.ext4 -q "$other"
-  run -5 blxtrack save -o "$other" "$DEV"
+  another
+  mkfs.ext4 -q "$SECOND"
+  run -5 blxtrack save -o "$SECOND" "$DEV"
   has 'holds something else'
   mkdir mnt
-  mount "$other" mnt
-  run -7 blxtrack save -o "$other" "$DEV"
+  mount "$SECOND" mnt
+  run -7 blxtrack save -o "$SECOND" "$DEV"
   has 'is in use'
   umount mnt
-  run -0 blxtrack save --pending "$other" "$DEV"
-  has "--pending $other: does not lie on ${DEV#/dev/}"
+  run -0 blxtrack save --pending "$SECOND" "$DEV"
+  has "--pending $SECOND: does not lie on ${DEV#/dev/}"
   run -0 blxtrack start "$DEV"
   run -0 blxtrack status "$DEV"
   has ': tracking'
-  wipefs -qa "$other"
-  dd if=/dev/zero of="$other" bs=4k count=1 status=none
-  blxtrack save -o "$other" "$DEV"
+  wipefs -qa "$SECOND"
+  dd if=/dev/zero of="$SECOND" bs=4k count=1 status=none
+  blxtrack save -o "$SECOND" "$DEV"
   run -0 blxtrack start "$DEV"
-  blxtrack save -o "$other" "$DEV"
+  blxtrack save -o "$SECOND" "$DEV"
   restart
-  run -0 blxtrack start --restore="$other" "$DEV"
+  run -0 blxtrack start --restore="$SECOND" "$DEV"
   [[ $output != *lost* ]] || fail "$output"
-  losetup -d "$other"
-  rm loops
 }
 
 @test "saved state that was moved is no saved state" {
@@ -745,15 +756,12 @@ start=8192, size=8192' | sfdisk -q --no-reread --no-tell-kernel "$DEV"
   started
   blxtrack save -o state "$DEV"
   restart
-  loop_new 64M
+  another
   cp state before
-  mv disk disk.first
-  run -5 blxtrack start --restore=state "$(tail -n 1 loops)"
+  run -5 blxtrack start --restore=state "$SECOND"
   has 'was saved of another device'
   cmp state before
-  run -5 blxtrack drain "$(tail -n 1 loops)"
-  mv disk.first disk
-  loops_done
+  run -5 blxtrack drain "$SECOND"
 }
 
 @test "saved state that is damaged anywhere is never taken for less" {
@@ -805,26 +813,6 @@ covers() {
   done
 }
 
-# another: a second device, SECOND, of a higher number than DEV's: what is done to all is done to DEV first.
-another() {
-  [ -f second ] || truncate -s 64M second
-  for SECOND_NUMBER in $(seq $((NUMBER + 1)) $((NUMBER + 300))); do
-    SECOND=/dev/loop$SECOND_NUMBER
-    control 0x4C80 "$SECOND_NUMBER" || continue
-    [ -b "$SECOND" ] || mknod "$SECOND" b 7 "$SECOND_NUMBER"
-    ! losetup "$SECOND" second 2>/dev/null || return 0
-  done
-  fail "no loop device"
-}
-
-no_other() {
-  losetup -d "$SECOND"
-  for _ in $(seq 20); do
-    ! control 0x4C81 "$SECOND_NUMBER" || return 0
-    sleep 0.05
-  done
-}
-
 @test "a device whose history is not whole hides nothing of another that is saved with it" {
   another
   started
@@ -860,8 +848,6 @@ no_other() {
   run -0 blxtrack start --restore "$SECOND"
   has 'it was incomplete when it was saved: a tracking program was detached'
   run -6 blxtrack drain "$SECOND"
-  blxtrack stop --all --force
-  no_other
 }
 
 @test "a start that was interrupted is saved as an incomplete history" {
@@ -988,7 +974,6 @@ given_up() {
     given_up 5 "${beside##*/}" blxtrack start --restore "$DEV" "$beside"
     lost 'has been used up since'
   done
-  no_other
 }
 
 @test "a wrong command line gives up nothing" {
