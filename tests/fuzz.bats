@@ -46,3 +46,7 @@ kept() {
 @test "files of the tracker that were kept" {
   kept track
 }
+
+@test "what blxtls parses, as it was kept" {
+  kept tls
+}

@@ -1,8 +1,9 @@
 # Tests. Unit tests: tests/unit/NAME.c, linked with libblx; each prints its own verdict and exits 0 or 1.
-UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(filter-out $(if $(TLS),,tests/unit/tls.c),$(wildcard tests/unit/*.c)))
+$(BUILD)/unit/tls: UNIT_LIBS := $(TLS_LIBS)
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIBBLX)
 	@mkdir -p $(@D)
-	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
+	$(CC) $(BLX_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBBLX) $(UNIT_LIBS) -lxxhash -lzstd -lpthread $(URING_LIBS) $(CRYPTO_LIBS)
 units: $(UNITS)
 .PHONY: units
 

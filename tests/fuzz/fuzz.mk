@@ -1,7 +1,7 @@
 # Fuzzing, bounded: `make fuzz` runs every target for FUZZ_SECONDS, beginning with the inputs in tests/fuzz/corpus/NAME.
 # A crash leaves its input in $(BUILD)/fuzz: mend the cause and keep the input in the corpus, which the test suite runs
 # through (kept-NAME, without libFuzzer).
-FUZZ := list head ack stream digests tree apply records track
+FUZZ := list head ack stream digests tree apply records track $(if $(TLS),tls)
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZ_LIB := $(filter-out lib/readahead.c lib/source.c,$(LIB_SRC))
@@ -11,6 +11,8 @@ FUZZ_WITH_apply := $(filter-out %/main.c,$(wildcard cmd/blxapply/*.c))
 FUZZ_WITH_records := $(FUZZ_WITH_apply) cmd/blxls/view.c
 FUZZ_WITH_track := $(filter-out %/main.c %/state.c,$(wildcard cmd/blxtrack/*.c)) # it has state.c in itself
 FUZZ_LIBS_track := -lbpf -lelf -lz
+FUZZ_WITH_tls := $(addprefix cmd/blxtls/,wire.c peers.c net.c command.c)
+FUZZ_LIBS_tls := $(TLS_LIBS)
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard tests/fuzz/*.h lib/*.[ch] cmd/*/*.[ch]) | $(BPF_SKEL)
 	@mkdir -p $(@D)
