@@ -97,7 +97,7 @@ DEPS_DEMO := bc e2fsprogs fio iproute2 mount openssh-client openssh-server procp
 DEPS_VM = $(if $(filter x86_64,$(shell uname -m)),busybox-static cpio kmod qemu-system-x86 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd))
 DEPS_TEST = $(DEPS_DEMO) $(DEPS_VM) bats bsdextrautils btrfs-progs clang-format clang-tidy fdisk git mandoc ncat \
-	netcat-openbsd netcat-traditional shellcheck strace xfsprogs xxhash xz-utils zstd
+	netcat-openbsd netcat-traditional openssl shellcheck socat strace xfsprogs xxhash xz-utils zstd
 
 deps:
 	contrib/install-deps $(DEPS_BUILD) $(DEPS_TEST)
