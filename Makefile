@@ -156,6 +156,10 @@ install: all
 		$(INSTALL) -D -m 644 $$page "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
 	$(call fill,644,contrib/systemd/blxtrack@.service,$(SYSTEMDDIR)/blxtrack@.service)
 	$(call fill,644,contrib/systemd/blx-root.service,$(SYSTEMDDIR)/blx-root.service)
+ifneq ($(filter blxtls,$(PROGRAMS)),)
+	$(call fill,644,contrib/systemd/blxtls.service,$(SYSTEMDDIR)/blxtls.service)
+	$(call fill,644,contrib/systemd/blxtls.socket,$(SYSTEMDDIR)/blxtls.socket)
+endif
 	$(call fill,644,contrib/systemd/run-blx.conf,$(SYSTEMDDIR)/run-blx.mount.d/blx.conf)
 	$(call fill,755,contrib/boot/root,$(LIBEXECDIR)/root)
 	for program in $(PROGRAMS); do \
@@ -184,6 +188,7 @@ ifeq ($(DESTDIR),)
 endif
 	rm -f $(PROGRAMS:%='$(DESTDIR)$(BINDIR)/%') $(PROGRAMS:%='$(DESTDIR)$(COMPLETIONDIR)/%')
 	rm -f '$(DESTDIR)$(SYSTEMDDIR)'/blxtrack@.service '$(DESTDIR)$(SYSTEMDDIR)'/blx-root.service
+	rm -f '$(DESTDIR)$(SYSTEMDDIR)'/blxtls.service '$(DESTDIR)$(SYSTEMDDIR)'/blxtls.socket
 	rm -f '$(DESTDIR)$(SYSTEMDDIR)/run-blx.mount.d/blx.conf' '$(DESTDIR)$(LIBEXECDIR)/root'
 	rm -rf $(BOOT_FILES:'%'='$(DESTDIR)%')
 	for page in $(MAN_PAGES); do rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}"; done
