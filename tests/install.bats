@@ -75,7 +75,6 @@ blx_make() {
 alone() {
   unshare --mount --propagation private sh -ec '
     mount -t bpf bpf /sys/fs/bpf
-    mkdir -p /run/blx
     mount -t tmpfs tmpfs /run
     '"$1"
 }
