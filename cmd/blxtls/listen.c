@@ -20,17 +20,20 @@
 
 enum {
 	PENDING_MAX = 4096,
+	ACCEPT_MAX = 256,
 	OTHER_FILES = 64,
 	LINGER_MS = 2000,
-	LINGER_MAX = 1 << 20,
+	LINGER_MAX = 16 << 20,
 	STOP_MS = 10000
 };
 
 // A connection that has not proved who it is, or that is told no.
 struct pending {
-	int fd;
+	struct pending *next;
+	int fd; // -1: gone, and off the list after this turn
+
 	struct tls *tls; // NULL: it has not said a word
-	struct remote *remote;
+	struct remote remote;
 	int64_t end_ms;
 	bool leaving;  // all is said: read what it sends until it goes
 	size_t unread; // of that
@@ -39,14 +42,14 @@ struct pending {
 
 struct serving {
 	pid_t pid;
-	struct remote *remote;
+	struct remote remote;
 };
 
 struct listener {
 	const struct options *o;
 	struct tls_context *x;
 	int at[LISTEN_MAX], nat, signals;
-	struct pending *pending; // the oldest first
+	struct pending *first, **last; // the oldest first
 	size_t npending, room;
 	struct serving *serving;
 	size_t nserving;
@@ -57,16 +60,28 @@ struct listener {
 
 // ---- those who wait
 
-static void drop(struct listener *l, size_t i)
+static void drop(struct listener *l, struct pending *p)
 {
-	struct pending *p = &l->pending[i];
-
 	tls_free(p->tls);
-	if (p->fd >= 0)
-		close(p->fd);
-	free(p->remote);
-	memmove(p, p + 1, (l->npending - i - 1) * sizeof(*p));
+	p->tls = NULL;
+	close(p->fd);
+	p->fd = -1;
 	l->npending--;
+}
+
+static void sweep(struct listener *l)
+{
+	struct pending *p;
+
+	l->last = &l->first;
+	while ((p = *l->last)) {
+		if (p->fd >= 0) {
+			l->last = &p->next;
+		} else {
+			*l->last = p->next;
+			free(p);
+		}
+	}
 }
 
 static void leave(struct pending *p)
@@ -79,14 +94,18 @@ static void leave(struct pending *p)
 
 static void drop_oldest(struct listener *l)
 {
-	warn("%s: dropped: too many connections that do not prove who they are",
-	     l->pending[0].remote->address);
-	drop(l, 0);
+	struct pending *p = l->first;
+
+	while (p->fd < 0)
+		p = p->next;
+	warn("%s: dropped: too many connections that do not prove who they are", p->remote.address);
+	drop(l, p);
 }
 
 static void accept_from(struct listener *l, int fd)
 {
-	for (;;) {
+	// those who are there already have their turn, too
+	for (int n = 0; n < ACCEPT_MAX; n++) {
 		int new = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (new < 0 && (errno == EMFILE || errno == ENFILE) && l->npending) {
 			drop_oldest(l);
@@ -101,61 +120,60 @@ static void accept_from(struct listener *l, int fd)
 			return; // nobody is there any more
 		if (l->npending == l->room)
 			drop_oldest(l);
-		struct remote *r = calloc(1, sizeof(*r));
-		if (!r) {
+		struct pending *p = calloc(1, sizeof(*p));
+		if (!p) {
 			close(new);
 			return;
 		}
-		r->o = l->o;
-		net_peer(new, r->address);
+		p->fd = new;
+		p->events = POLLIN;
+		p->end_ms = net_now_ms() + (int64_t)l->o->connect_timeout * 1000;
+		p->remote.o = l->o;
+		net_peer(new, p->remote.address);
 		net_tune(new, l->o->keepalive);
-		l->pending[l->npending++] = (struct pending){
-			.fd = new,
-			.remote = r,
-			.events = POLLIN,
-			.end_ms = net_now_ms() + (int64_t)l->o->connect_timeout * 1000};
+		*l->last = p;
+		l->last = &p->next;
+		l->npending++;
 	}
 }
 
 static void expire(struct listener *l, int64_t now)
 {
-	for (size_t i = 0; i < l->npending;) {
-		const struct pending *p = &l->pending[i];
-		if (p->end_ms > now) {
-			i++;
+	for (struct pending *p = l->first; p; p = p->next) {
+		if (p->fd < 0 || p->end_ms > now)
 			continue;
-		}
 		if (!p->leaving)
-			warn("%s: %s in %llu s (--connect-timeout)", p->remote->address,
+			warn("%s: %s in %llu s (--connect-timeout)", p->remote.address,
 			     p->tls ? "no whole handshake" : "not a word",
 			     (unsigned long long)l->o->connect_timeout);
-		drop(l, i);
+		drop(l, p);
 	}
 }
 
 // ---- those who are served
 
-static void close_all(struct listener *l)
+static void close_all_but(const struct listener *l, const struct pending *but)
 {
 	for (int i = 0; i < l->nat; i++)
 		close(l->at[i]);
 	close(l->signals);
-	for (size_t i = 0; i < l->npending; i++)
-		close(l->pending[i].fd);
+	for (const struct pending *p = l->first; p; p = p->next)
+		if (p != but && p->fd >= 0)
+			close(p->fd);
 }
 
 // Whether there is room for one more. Else tell it, if it is one of ours.
 static bool has_room(const struct listener *l, const struct pending *p)
 {
 	struct wire_end end = {.how = WIRE_FULL, .status = BLX_BUSY};
-	const struct remote *r = p->remote;
+	const struct remote *r = &p->remote;
 	uint8_t message[WIRE_END_BYTES];
 	struct fault f;
 	size_t same = 0;
 
 	for (size_t i = 0; i < l->nserving; i++)
-		same += !strcmp(l->serving[i].remote->name, r->name) &&
-			(*r->name || !strcmp(l->serving[i].remote->id, r->id));
+		same += !strcmp(l->serving[i].remote.name, r->name) &&
+			(*r->name || !strcmp(l->serving[i].remote.id, r->id));
 	if (same >= l->o->per_peer)
 		end.how = WIRE_PEER_BUSY;
 	else if (l->nserving < l->o->max)
@@ -172,17 +190,15 @@ static bool has_room(const struct listener *l, const struct pending *p)
 // In a process of its own, which does not outlive this one.
 static _Noreturn void serve_alone(struct listener *l, struct pending *p, pid_t parent)
 {
-	int fd = p->fd;
 	sigset_t none;
 
-	p->fd = -1;
-	close_all(l);
+	close_all_but(l, p);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setrlimit(RLIMIT_NOFILE, &l->files);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) || getppid() != parent)
 		_exit(BLX_SYSTEM);
-	_exit((int)serve(p->remote, p->tls, fd));
+	_exit((int)serve(&p->remote, p->tls, p->fd));
 }
 
 static void take_no_more(struct listener *l)
@@ -191,13 +207,13 @@ static void take_no_more(struct listener *l)
 		close(l->at[i]);
 		l->at[i] = -1;
 	}
-	while (l->npending)
-		drop(l, l->npending - 1);
+	for (struct pending *p = l->first; p; p = p->next)
+		if (p->fd >= 0)
+			drop(l, p);
 }
 
-static void begin(struct listener *l, size_t i)
+static void begin(struct listener *l, struct pending *p)
 {
-	struct pending *p = &l->pending[i];
 	pid_t parent = getpid(), pid;
 
 	if (!has_room(l, p)) {
@@ -206,13 +222,11 @@ static void begin(struct listener *l, size_t i)
 	}
 	if (!(pid = fork()))
 		serve_alone(l, p, parent);
-	if (pid < 0) {
-		warn("%s %s: fork: %s", p->remote->address, p->remote->name, strerror(errno));
-	} else {
+	if (pid < 0)
+		warn("%s %s: fork: %s", p->remote.address, p->remote.name, strerror(errno));
+	else
 		l->serving[l->nserving++] = (struct serving){pid, p->remote};
-		p->remote = NULL;
-	}
-	drop(l, i);
+	drop(l, p);
 	if (l->o->once && pid > 0)
 		take_no_more(l);
 }
@@ -227,57 +241,47 @@ static void reap(struct listener *l)
 			i++;
 		if (i == l->nserving)
 			continue;
-		struct remote *r = l->serving[i].remote;
+		const struct remote *r = &l->serving[i].remote;
 		if (WIFSIGNALED(status))
 			warn("%s %s: the process that served it was killed by signal %d",
 			     r->address, *r->name ? r->name : r->id, WTERMSIG(status));
 		l->once = WIFEXITED(status) ? WEXITSTATUS(status) : BLX_SYSTEM;
-		free(r);
 		l->serving[i] = l->serving[--l->nserving];
 	}
 }
 
 // ---- handshakes
 
-// True: it is still there, at I.
-static bool shake(struct listener *l, size_t i)
+static void shake(struct listener *l, struct pending *p)
 {
-	struct pending *p = &l->pending[i];
 	struct fault f;
 
-	if (!p->tls && !(p->tls = tls_new(l->x, p->fd, NULL, p->remote))) {
-		warn("%s: %s", p->remote->address, strerror(errno));
-		drop(l, i);
-		return false;
+	if (!p->tls && !(p->tls = tls_new(l->x, p->fd, NULL, &p->remote))) {
+		warn("%s: %s", p->remote.address, strerror(errno));
+		drop(l, p);
+		return;
 	}
 	int r = tls_handshake(p->tls, &f);
 	p->events = tls_events(p->tls);
-	if (r == TLS_AGAIN)
-		return true;
-	if (r) {
-		warn("%s: %s", p->remote->address, f.text);
+	if (!r) {
+		begin(l, p);
+	} else if (r != TLS_AGAIN) {
+		warn("%s: %s", p->remote.address, f.text);
 		leave(p);
-		return true;
 	}
-	size_t before = l->npending;
-	begin(l, i);
-	return l->npending == before;
 }
 
 // Whom we have told no: what it still sends is of no interest, but must be read, or it does not
 // hear us.
-static bool linger(struct listener *l, size_t i)
+static void linger(struct listener *l, struct pending *p)
 {
-	struct pending *p = &l->pending[i];
 	char sink[16384];
 	ssize_t n = recv(p->fd, sink, sizeof(sink), MSG_DONTWAIT);
 
 	if (n > 0)
 		p->unread += (size_t)n;
-	if ((n < 0 && errno == EAGAIN) || (n > 0 && p->unread < LINGER_MAX))
-		return true;
-	drop(l, i);
-	return false;
+	if (n < 0 ? errno != EAGAIN : !n || p->unread > LINGER_MAX)
+		drop(l, p);
 }
 
 // ---- signals
@@ -334,8 +338,8 @@ static int time_left(const struct listener *l, int64_t now)
 {
 	int64_t end = INT64_MAX;
 
-	for (size_t i = 0; i < l->npending; i++)
-		end = l->pending[i].end_ms < end ? l->pending[i].end_ms : end;
+	for (const struct pending *p = l->first; p; p = p->next)
+		end = p->end_ms < end ? p->end_ms : end;
 	if (end == INT64_MAX)
 		return -1;
 	return end <= now ? 0 : end - now < INT32_MAX ? (int)(end - now) + 1 : INT32_MAX;
@@ -343,28 +347,31 @@ static int time_left(const struct listener *l, int64_t now)
 
 static void turn(struct listener *l)
 {
-	struct pollfd *p = l->polls;
-	size_t n = l->npending, at = 0;
+	struct pollfd *all = l->polls;
+	nfds_t n = 0;
 
-	*p++ = (struct pollfd){.fd = l->signals, .events = POLLIN};
+	sweep(l);
+	all[n++] = (struct pollfd){.fd = l->signals, .events = POLLIN};
 	for (int i = 0; i < l->nat; i++)
-		*p++ = (struct pollfd){.fd = l->at[i], .events = POLLIN};
-	for (size_t i = 0; i < n; i++)
-		p[i] = (struct pollfd){.fd = l->pending[i].fd, .events = l->pending[i].events};
-	if (poll(l->polls, (nfds_t)(p - l->polls) + n, time_left(l, net_now_ms())) < 0)
+		all[n++] = (struct pollfd){.fd = l->at[i], .events = POLLIN};
+	const struct pollfd *of = all + n;
+	for (const struct pending *p = l->first; p; p = p->next)
+		all[n++] = (struct pollfd){.fd = p->fd, .events = p->events};
+	if (poll(all, n, time_left(l, net_now_ms())) < 0)
 		return; // EINTR, ENOMEM
-	// what is dropped lets those behind it move up
-	for (size_t i = 0; i < n && at < l->npending; i++) {
-		if (!p[i].revents)
-			at++;
-		else if (l->pending[at].leaving ? linger(l, at) : shake(l, at))
-			at++;
+	for (struct pending *p = l->first; p; p = p->next, of++) {
+		if (p->fd < 0 || !of->revents)
+			continue;
+		if (p->leaving)
+			linger(l, p);
+		else
+			shake(l, p);
 	}
 	expire(l, net_now_ms());
-	if (l->polls[0].revents)
+	if (all[0].revents)
 		take_signals(l);
 	for (int i = 0; i < l->nat; i++)
-		if (l->polls[1 + i].revents && l->at[i] >= 0)
+		if (all[1 + i].revents && l->at[i] >= 0)
 			accept_from(l, l->at[i]);
 }
 
@@ -397,10 +404,10 @@ static void prepare(struct listener *l)
 	l->room = PENDING_MAX;
 	if (all.rlim_cur < PENDING_MAX + OTHER_FILES)
 		l->room = all.rlim_cur > 2 * OTHER_FILES ? all.rlim_cur - OTHER_FILES : OTHER_FILES;
-	l->pending = calloc(l->room, sizeof(*l->pending));
+	l->last = &l->first;
 	l->serving = calloc(l->o->max, sizeof(*l->serving));
 	l->polls = calloc(l->room + LISTEN_MAX + 1, sizeof(*l->polls));
-	if (!l->pending || !l->serving || !l->polls)
+	if (!l->serving || !l->polls)
 		die_errno("--listen");
 }
 
@@ -447,5 +454,8 @@ enum blx_exit listen_and_serve(const struct options *o, const int *more, int n)
 	hold_signals(&l);
 	while (!o->once || l.once < 0)
 		turn(&l);
+	free(l.serving);
+	free(l.polls);
+	tls_context_free(l.x);
 	return (enum blx_exit)l.once;
 }

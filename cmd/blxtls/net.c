@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,10 +103,10 @@ static int connect_until(int fd, const struct addrinfo *to, int64_t end)
 int net_connect(const struct net_address *a, int family, int64_t end_ms, char peer[NET_TEXT],
 		struct fault *f)
 {
-	struct addrinfo *all;
+	struct addrinfo *all = NULL;
 	int fd = -1, left = 0;
 
-	if (resolve(a, family, AI_ADDRCONFIG, &all, f))
+	if (resolve(a, family, 0, &all, f))
 		return -1;
 	for (const struct addrinfo *i = all; i; i = i->ai_next)
 		left++;
@@ -143,15 +144,26 @@ static int listen_at(const struct addrinfo *i)
 	return -1;
 }
 
+// A name may have an address twice.
+static bool was_before(const struct addrinfo *all, const struct addrinfo *i)
+{
+	while (all != i && (all->ai_addrlen != i->ai_addrlen ||
+			    memcmp(all->ai_addr, i->ai_addr, i->ai_addrlen)))
+		all = all->ai_next;
+	return all != i;
+}
+
 int net_listen(const struct net_address *a, int family, int *fds, int max, struct fault *f)
 {
-	struct addrinfo *all;
+	struct addrinfo *all = NULL;
 	char text[NET_TEXT];
 	int n = 0, bad = 0;
 
 	if (resolve(a, family, AI_PASSIVE, &all, f))
 		return -1;
 	for (const struct addrinfo *i = all; i && n < max && !bad; i = i->ai_next) {
+		if (was_before(all, i))
+			continue;
 		// not every kernel that has a family has it switched on
 		if ((fds[n] = listen_at(i)) >= 0) {
 			n++;
@@ -204,7 +216,7 @@ int net_is_listening(int fd, struct fault *f)
 
 void net_peer(int fd, char text[NET_TEXT])
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {0};
 	socklen_t n = sizeof(a);
 
 	if (getpeername(fd, (struct sockaddr *)&a, &n))
@@ -215,7 +227,7 @@ void net_peer(int fd, char text[NET_TEXT])
 
 void net_own(int fd, char text[NET_TEXT])
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {0};
 	socklen_t n = sizeof(a);
 
 	if (getsockname(fd, (struct sockaddr *)&a, &n))

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,285 +13,10 @@
 
 #include "net.h"
 #include "offspring.h"
-#include "session.h"
+#include "pump.h"
 
-enum { IN_BUFFER = 4 * WIRE_MAX, LINGER_MS = 10000, RATE_STEPS = 20, STATUS_MAX = BLX_BUSY };
+enum { LINGER_MS = 10000, STATUS_MAX = BLX_BUSY };
 enum { SOCKET, IN, OUT, COMMAND, PARTIES };
-
-// Both directions, one buffer each.
-struct pump {
-	struct session *s;
-	bool ours;     // messages; else the data as it is
-	bool out_sock; // OUT is a socket
-
-	uint8_t *to; // to the other end: TO_N bytes at TO_AT
-	size_t to_at, to_n;
-	bool eof_sent, end_sent, closed; // ..., and our close_notify
-	struct wire_end end;             // ours
-	short wanted;        // sending waits for this event of the socket; 0: it does not
-	int64_t send_ms;     // not before
-	struct fault broken; // sending failed: code not 0
-
-	uint8_t *from; // from it, FROM_N bytes at FROM_AT, of which N at DATA are to be written now
-	size_t from_at, from_n;
-	const uint8_t *data;
-	size_t n;
-	bool dry;          // tls_read said AGAIN: poll
-	bool peer_eof;     // no more data comes
-	bool peer_closed;  // its close_notify
-	bool fin, hung_up; // the other end's socket is through one way, both ways
-	struct wire wire;
-
-	int pidfd, status; // the command's
-	bool exited;
-	int64_t moved_ms, closed_ms; // when something went; when we closed
-	struct fault *f;
-};
-
-// ---- to the other end
-
-static void queue(struct pump *p, size_t n)
-{
-	p->to_at = 0;
-	p->to_n = n;
-}
-
-static size_t read_size(const struct pump *p)
-{
-	uint64_t per_second = p->s->rate ? p->s->rate->per_second : 0,
-		 step = per_second / RATE_STEPS + 1;
-
-	return per_second && step < WIRE_DATA_MAX ? step : WIRE_DATA_MAX;
-}
-
-static void close_in(struct pump *p)
-{
-	close(p->s->in);
-	p->s->in = -1;
-}
-
-// IN can be read. 0, or -1.
-static int read_in(struct pump *p)
-{
-	uint8_t *data = p->to + (p->ours ? WIRE_HEADER : 0);
-	ssize_t n = read(p->s->in, data, read_size(p));
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return 0;
-	if (n < 0)
-		return fault_errno(p->f, "%s: read",
-				   p->s->serves ? "from the command" : "standard input");
-	if (!n) {
-		close_in(p);
-		return 0;
-	}
-	if (p->ours)
-		wire_put_header(p->to, WIRE_DATA, (uint32_t)n);
-	queue(p, (size_t)n + (p->ours ? WIRE_HEADER : 0));
-	p->s->sent += (uint64_t)n;
-	if (p->s->progress)
-		progress_add(p->s->progress, (uint64_t)n);
-	if (p->s->rate)
-		p->send_ms = net_now_ms() + rate_charge(p->s->rate, (uint64_t)n) / 1000000;
-	return 0;
-}
-
-// All that we say but data: may it be said now?
-static bool may_end(const struct pump *p)
-{
-	if (p->s->in >= 0 || !p->eof_sent || p->end_sent)
-		return false;
-	return p->s->serves ? p->exited : p->peer_eof && p->s->out < 0;
-}
-
-static void queue_words(struct pump *p)
-{
-	if (!p->ours) {
-		p->eof_sent = p->s->in < 0;
-	} else if (p->s->in < 0 && !p->eof_sent) {
-		wire_put_header(p->to, WIRE_EOF, 0);
-		queue(p, WIRE_HEADER);
-		p->eof_sent = true;
-	} else if (may_end(p)) {
-		wire_put_end(p->to, &p->end);
-		queue(p, WIRE_END_BYTES);
-		p->end_sent = true;
-	}
-}
-
-// Has all been said that comes before close_notify? Towards others than blxtls a failure is its
-// lack.
-static bool may_close(const struct pump *p)
-{
-	if (p->to_n || p->closed || p->broken.code)
-		return false;
-	if (p->ours)
-		return p->end_sent ||
-		       (!p->s->serves && p->wire.ended && p->wire.end.how != WIRE_DONE);
-	return p->eof_sent && (!p->s->serves || (p->exited && !p->status));
-}
-
-// Sending failed. What the other end said before may still be there to be read, its end above all.
-static void break_off(struct pump *p, const struct fault *f)
-{
-	p->broken = *f;
-	p->to_n = 0;
-	p->dry = false;
-}
-
-static void send_some(struct pump *p)
-{
-	struct fault f;
-
-	p->wanted = 0;
-	while (p->to_n) {
-		ssize_t n = tls_write(p->s->tls, p->to + p->to_at, p->to_n, &f);
-		if (n == TLS_AGAIN) {
-			p->wanted = tls_events(p->s->tls);
-			return;
-		}
-		if (n < 0) {
-			break_off(p, &f);
-			return;
-		}
-		p->to_at += (size_t)n;
-		p->to_n -= (size_t)n;
-		p->moved_ms = net_now_ms();
-	}
-}
-
-static int close_out(struct pump *p)
-{
-	int bad = close(p->s->out);
-
-	p->s->out = -1;
-	return bad && !p->s->serves ? fault_errno(p->f, "standard output") : 0;
-}
-
-static void close_tls(struct pump *p)
-{
-	struct fault f;
-	int r = tls_close(p->s->tls, &f);
-
-	if (r == TLS_AGAIN) {
-		p->wanted = tls_events(p->s->tls);
-		return;
-	}
-	if (r)
-		break_off(p, &f);
-	p->closed = true;
-	p->closed_ms = net_now_ms();
-	if (p->s->serves && p->s->out >= 0)
-		close_out(p);
-}
-
-static void send_all(struct pump *p)
-{
-	if (!p->to_n)
-		queue_words(p);
-	send_some(p);
-	if (!p->to_n && !p->broken.code) {
-		queue_words(p);
-		send_some(p);
-	}
-	if (may_close(p))
-		close_tls(p);
-}
-
-// ---- from the other end
-
-// 0; -1: our own output failed. A command need not read all.
-static int write_out(struct pump *p)
-{
-	struct session *s = p->s;
-	ssize_t n = s->out < 0    ? (ssize_t)p->n
-		    : p->out_sock ? send(s->out, p->data, p->n, MSG_DONTWAIT | MSG_NOSIGNAL)
-				  : write(s->out, p->data, p->n);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n < 0 && s->serves) {
-		close_out(p);
-		n = (ssize_t)p->n;
-	}
-	if (n < 0)
-		return fault_errno(p->f, "standard output");
-	p->data += n;
-	p->n -= (size_t)n;
-	return 0;
-}
-
-// Find what is to be written in what came. 0, or -1.
-static int parse(struct pump *p)
-{
-	size_t used = p->from_n;
-
-	p->data = p->from + p->from_at;
-	p->n = used;
-	if (p->ours &&
-	    wire_take(&p->wire, p->from + p->from_at, p->from_n, &used, &p->data, &p->n, p->f))
-		return -1;
-	p->from_at += used;
-	p->from_n -= used;
-	p->s->received += p->n;
-	if (p->s->progress)
-		progress_add(p->s->progress, p->n);
-	return 0;
-}
-
-// 0, or -1: cut.
-static int receive(struct pump *p)
-{
-	ssize_t n = 1;
-
-	p->from_at = 0;
-	while (n > 0 && p->from_n < IN_BUFFER) {
-		n = tls_read(p->s->tls, p->from + p->from_n, IN_BUFFER - p->from_n, p->f);
-		if (n > 0)
-			p->from_n += (size_t)n;
-	}
-	p->dry = n == TLS_AGAIN;
-	p->peer_closed = !n;
-	if (p->from_n)
-		p->moved_ms = net_now_ms();
-	return n < 0 && n != TLS_AGAIN && !p->from_n ? -1 : 0;
-}
-
-// A buffer's worth of what can be taken now; there may be more while DRY is not set. 0, or -1.
-static int take_some(struct pump *p)
-{
-	bool received = false;
-
-	for (;;) {
-		if (p->n) {
-			size_t before = p->n;
-			if (write_out(p))
-				return -1;
-			if (p->n == before)
-				return 0;
-		} else if (p->from_n) {
-			if (parse(p))
-				return -1;
-		} else if (received || p->dry || p->peer_closed) {
-			return 0;
-		} else if (receive(p)) {
-			return -1;
-		} else {
-			received = true;
-		}
-	}
-}
-
-static int end_out(struct pump *p)
-{
-	if (p->from_n || p->n)
-		return 0;
-	p->peer_eof = p->ours ? p->wire.eof || p->wire.ended : p->peer_closed;
-	// whom a command's end has been told need not say one
-	if (p->ours && p->peer_closed && !p->wire.ended && !(p->s->serves && p->closed))
-		return fault_set(p->f, BLX_CORRUPT, "cut: the other side went without an end");
-	return p->peer_eof && p->s->out >= 0 ? close_out(p) : 0;
-}
 
 // ---- how it ends
 
@@ -361,7 +85,7 @@ static enum blx_exit cut(struct pump *p)
 			ppoll(&(struct pollfd){.fd = s->in, .events = POLLIN}, 1, NULL,
 			      &s->waiting);
 		else if (n <= 0 && errno != EINTR)
-			close_in(p);
+			pump_close_in(p);
 	}
 	if (stopped(s))
 		offspring_end(s->command, &p->status);
@@ -485,9 +209,9 @@ static int look(struct pump *p, const struct pollfd all[PARTIES])
 		errno = EPIPE;
 		if (!p->s->serves)
 			return fault_errno(p->f, "standard output");
-		close_out(p);
+		pump_close_out(p);
 	}
-	return all[IN].revents ? read_in(p) : 0;
+	return all[IN].revents ? pump_read(p) : 0;
 }
 
 static enum blx_exit run(struct pump *p)
@@ -496,9 +220,9 @@ static enum blx_exit run(struct pump *p)
 	enum blx_exit code;
 
 	for (;;) {
-		if (take_some(p) || end_out(p))
+		if (pump_take(p) || pump_end(p))
 			return cut(p);
-		send_all(p);
+		pump_send(p);
 		if (ended(p, &code))
 			return code;
 		if (p->broken.code && (p->peer_closed || p->dry)) {
@@ -535,7 +259,7 @@ enum blx_exit session_run(struct session *s, struct fault *f)
 	enum blx_exit code = BLX_SYSTEM;
 
 	p.to = malloc(WIRE_MAX);
-	p.from = malloc(IN_BUFFER);
+	p.from = malloc(PUMP_FROM);
 	p.moved_ms = net_now_ms();
 	if (s->command)
 		p.pidfd = (int)syscall(SYS_pidfd_open, s->command, 0);
