@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// blxtrack start: say no by name to what cannot be tracked, and begin with the rest.
-#include <errno.h>
+// blxtrack start: begin to track, or go on where a save ended.
 #include <getopt.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +13,7 @@
 #include "num.h"
 #include "quiesce.h"
 #include "saved.h"
+#include "trackable.h"
 
 struct options {
 	uint32_t block; // 0: not given
@@ -101,81 +100,7 @@ static struct options parse_options(int argc, char **argv)
 	return o;
 }
 
-// ---- refusals
-
-static bool attr_is(const struct blkdev *d, const char *attr, const char *value)
-{
-	char v[64];
-
-	return !blkdev_attr(d, attr, v, sizeof(v)) && !strcmp(v, value);
-}
-
-static bool has(const struct blkdev *d, const char *attr)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", d->disk_major, d->disk_minor, attr);
-	return !access(path, F_OK);
-}
-
-// A path of a multipath device: dm holds it under a uuid that begins with "mpath-".
-static bool under_multipath(const struct blkdev *d)
-{
-	char pattern[128], uuid[64];
-	glob_t g;
-	bool yes = false;
-
-	snprintf(pattern, sizeof(pattern), "/sys/dev/block/%u:%u/holders/dm-*/dm/uuid",
-		 d->disk_major, d->disk_minor);
-	if (glob(pattern, 0, NULL, &g))
-		return false;
-	for (size_t i = 0; i < g.gl_pathc && !yes; i++) {
-		FILE *in = fopen(g.gl_pathv[i], "re");
-		yes = in && fgets(uuid, sizeof(uuid), in) && !strncmp(uuid, "mpath-", 6);
-		if (in)
-			fclose(in);
-	}
-	globfree(&g);
-	return yes;
-}
-
-// NVMe heads have no queue of their own; their paths are hidden disks.
-static enum way way_of(const struct blkdev *d)
-{
-	return has(d, "mq") ? WAY_REQUEST : !strncmp(d->disk_name, "nvme", 4) ? WAY_HEAD : WAY_BIO;
-}
-
-// Drivers whose pages the kernel before 6.3 writes without a bio (rw_page).
-static bool writes_pages(const struct blkdev *d)
-{
-	return !strncmp(d->disk_name, "zram", 4) || !strncmp(d->disk_name, "ram", 3) ||
-	       !strncmp(d->disk_name, "pmem", 4) || !strncmp(d->disk_name, "btt", 3);
-}
-
-// Why a device cannot be tracked; NULL if it can.
-static const char *refusal(const struct blkdev *d)
-{
-	char zoned[32];
-
-	if (!d->size)
-		return "it has no size: no medium, or nothing attached";
-	if (!blkdev_attr(d, "queue/zoned", zoned, sizeof(zoned)) && strcmp(zoned, "none"))
-		return "a zoned device: a zone reset is completed without its range";
-	if (attr_is(d, "queue/dax", "1"))
-		return "a DAX device: writes through mappings pass no block layer";
-	if (attr_is(d, "hidden", "1") || under_multipath(d))
-		return "a path of a multipath device: track the device above it";
-	if (way_of(d) == WAY_BIO && writes_pages(d) && kernel_has_rw_page())
-		return "its driver takes pages without a request on kernels before 6.3 (rw_page): "
-		       "such writes cannot be seen";
-	if (attr_is(d, "dm/suspended", "1"))
-		return "it is suspended: resume it first";
-	if (has(d, "md") && attr_is(d, "queue/iostats", "0"))
-		return "its statistics are off (queue/iostats): whether writes are in flight "
-		       "cannot "
-		       "be known; write 1 there, start, and turn them off again";
-	return NULL;
-}
+// ---- beginning
 
 static enum passthrough passthrough_of(const struct blkdev *d)
 {
@@ -186,55 +111,6 @@ static enum passthrough passthrough_of(const struct blkdev *d)
 	if (!strncmp(d->disk_name, "vd", 2))
 		return PASS_VIRTIO;
 	return PASS_UNKNOWN;
-}
-
-// ---- beginning
-
-static uint64_t memory_available(void)
-{
-	static const char key[] = "MemAvailable:";
-	FILE *in = fopen("/proc/meminfo", "re");
-	char line[128], *rest, *word;
-	uint64_t kib = 0;
-
-	while (in && fgets(line, sizeof(line), in)) {
-		if (strncmp(line, key, sizeof(key) - 1))
-			continue;
-		rest = line + sizeof(key) - 1;
-		word = strtok_r(rest, " ", &rest);
-		if (!word || num_u64(word, &kib))
-			kib = 0;
-		break;
-	}
-	if (in)
-		fclose(in);
-	return kib * 1024;
-}
-
-static uint64_t memory_needed(const struct blkdev *d, uint32_t block)
-{
-	return kernel_bitmap_bytes((d->size + block - 1) / block);
-}
-
-static int check_device(const struct blkdev *d, uint32_t block, struct fault *f)
-{
-	const char *no = refusal(d);
-
-	if (no)
-		return fault_set(f, BLX_TARGET, "%s cannot be tracked: %s", d->name, no);
-	if (block < d->logical_block)
-		return fault_set(f, BLX_USAGE,
-				 "%s: its logical blocks have %u bytes: -b must not be smaller",
-				 d->name, d->logical_block);
-	uint64_t need = memory_needed(d, block), have = memory_available();
-	if (have && need > have / 2)
-		return fault_set(f, BLX_SYSTEM,
-				 "%s: tracking in blocks of %u bytes takes %" PRIu64
-				 " MiB of kernel memory, "
-				 "more than half of the %" PRIu64
-				 " MiB available: use larger blocks (-b)",
-				 d->name, block, need >> 20, have >> 20);
-	return 0;
 }
 
 // A device without any consumer gets the default one, which lacks everything. LOST: there were
@@ -343,7 +219,7 @@ static int begin_here(struct kernel *k, struct tracked *t, struct restore *r, st
 	uint32_t disk = kernel_dev(t->dev.disk_major, t->dev.disk_minor);
 
 	warn("%s: %" PRIu64 " bytes in blocks of %u: %" PRIu64 " KiB of kernel memory", t->dev.name,
-	     t->dev.size, t->block, (memory_needed(&t->dev, t->block) + 1023) / 1024);
+	     t->dev.size, t->block, (trackable_memory(&t->dev, t->block) + 1023) / 1024);
 	if (kernel_slot_alloc(k, disk, &t->slot, f) || tracked_save(t, f) || activate(k, t, f) ||
 	    prove_begin(k, t, f) || (r->found && restore_end(r, k, t, f)) || settle(t, r, f))
 		return -1;
@@ -367,7 +243,7 @@ static int begin(struct kernel *k, struct tracked *t, const struct blkdev *d,
 	t->block = o->block ? o->block : BLOCK_DEFAULT;
 	t->ignore_passthrough = o->ignore_passthrough;
 	t->started = time(NULL);
-	t->way = way_of(d);
+	t->way = trackable_way(d);
 	if (uuid_make(&t->lineage))
 		return fault_errno(f, "%s: make a lineage", d->name);
 	if (backing_of(d, t->backing, sizeof(t->backing), f) || tracked_create(t, f) ||
@@ -521,10 +397,10 @@ static int start_one(const char *path, const struct options *o, struct fault *f)
 	int bad, whole;
 
 	if (blkdev_identify(path, &d, f) ||
-	    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f) ||
-	    ready_way(&k, way_of(&d), f))
+	    trackable_check(&d, o->block ? o->block : BLOCK_DEFAULT, f) ||
+	    ready_way(&k, trackable_way(&d), f))
 		return -1;
-	if (has(&d, "dm"))
+	if (!strncmp(d.disk_name, "dm-", 3))
 		ready_side(SIDE_TABLES, &k);
 	ready_side(SIDE_HIBERNATE, &k);
 	if (tracked_load(&t, d.major, d.minor, f)) {
@@ -587,7 +463,7 @@ static int check_all(char *const *paths, const struct options *o, struct fault *
 	for (; *paths; paths++) {
 		struct blkdev d;
 		if (blkdev_identify(*paths, &d, f) ||
-		    check_device(&d, o->block ? o->block : BLOCK_DEFAULT, f))
+		    trackable_check(&d, o->block ? o->block : BLOCK_DEFAULT, f))
 			return -1;
 	}
 	return 0;
