@@ -166,6 +166,8 @@ static int use_authorities(struct tls_context *x, const struct tls_config *c, st
 	for (int i = 0; i < sk_X509_CRL_num(lists) && !bad; i++)
 		if (!X509_STORE_add_crl(store, sk_X509_CRL_value(lists, i)))
 			bad = fault_set(f, BLX_SYSTEM, "%s: %s", c->crl, tls_reason());
+	// what is named is believed, be it an intermediate one
+	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
 	if (lists)
 		X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	sk_X509_CRL_pop_free(lists, X509_CRL_free);
@@ -380,10 +382,12 @@ ssize_t tls_write(struct tls *t, const void *buf, size_t n, struct fault *f)
 
 	ERR_clear_error();
 	errno = 0;
-	// the kernel cannot change them
-	if (t->since_key >= t->x->rekey && !t->ktls &&
-	    SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
-		t->since_key = 0;
+	// the kernel cannot change them; while a record is half written nobody can
+	if (t->since_key >= t->x->rekey && !t->ktls) {
+		if (SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
+			t->since_key = 0;
+		ERR_clear_error();
+	}
 	int r = SSL_write_ex(t->ssl, buf, n, &sent);
 	if (r <= 0)
 		return explain(t, r, BLX_CORRUPT, f);
