@@ -900,6 +900,17 @@ P
   umount disk.mnt away
 }
 
+@test "what lies on the device itself and cannot be used up: exit 3, and it is read-only again" {
+  started
+  blxtrack save -o "$DEV@8388608+1048576" "$DEV"
+  run -3 strace -o trace -P "$DEV" -e trace=pwrite64 -e inject=pwrite64:error=EIO blxtrack start "$DEV"
+  has 'write at 0: Input/output error'
+  run -1 write_at 500
+  run -0 blxtrack start "$DEV"
+  has 'taken back'
+  write_at 500
+}
+
 @test "what a killed restore left is not what a later save keeps" {
   started
   write_at 600

@@ -289,9 +289,10 @@ static int look_back(struct store *s, const struct tracked *t, const struct reco
 int saved_take_back(const struct tracked *t, struct fault *f)
 {
 	struct store s = {.fd = -1};
+	struct fault ignored;
 	enum archive what;
 	struct record r;
-	bool off = false;
+	bool off = false, on = true;
 
 	if (!saved_is(t))
 		return 0;
@@ -305,6 +306,8 @@ int saved_take_back(const struct tracked *t, struct fault *f)
 	bad = bad || look_back(&s, t, &r, &what, f);
 	if (!bad && what == ARCHIVE_FRESH)
 		bad = archive_use_up(&s, f);
+	if (bad && on_it && !r.read_only)
+		saved_read_only(&t->dev, &on, NULL, &ignored);
 	if (!bad && !on_it && !r.read_only)
 		bad = saved_read_only(&t->dev, &off, NULL, f);
 	store_close(&s);
