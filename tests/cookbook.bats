@@ -23,6 +23,7 @@ setup() {
 
 teardown() {
   sshd_stop
+  [ -z "${listener:-}" ] || kill "$listener" 2>/dev/null || true
   umount mnt 2>/dev/null || true
   blxtrack stop --force "$DISK" 2>/dev/null || true
   for disk in ${NEWDISK:-} ${VOLUMES:-}; do blxtrack stop --force "$disk" 2>/dev/null || true; done
@@ -54,12 +55,17 @@ cron() {
   local line
   line=$(recipe "$1")
   [[ $line == '* * * * * root '* ]] || fail "no crontab line: $line"
-  env -i PATH="$PATH" DISK="$DISK" HOST="$HOST" REPLICA="$REPLICA" /bin/sh -c "${line#'* * * * * root '}"
+  env -i PATH="$PATH" DISK="$DISK" HOST="$HOST" REPLICA="$REPLICA" KEY="${KEY:-}" PEER="${PEER:-}" PORT="$PORT" /bin/sh -c "${line#'* * * * * root '}"
 }
 
 change() {
   head -c 300000 /dev/urandom >"mnt/$1"
   sync -f mnt
+}
+
+# the same without a file system
+change_device() {
+  head -c 300000 /dev/urandom | dd of="$DISK" bs=4096 seek=1000 iflag=fullblock oflag=direct conv=sync status=none
 }
 
 # settled IMAGE: with the file system quiet and one more run of the given command, IMAGE is the disk.
@@ -164,6 +170,29 @@ listening() {
   for disk in $VOLUMES; do cmp "$disk" "db1/${disk##*/}"; done
   line=$(recipe several-recover)
   sh -c "${line/\/srv\/db1/$PWD/db1}"
+}
+
+@test "TLS: keys, a listener, and cron with run" {
+  export HOST=127.0.0.1 KEY=$PWD/there.key PEERS=$PWD/peers REPLICAS=$PWD/replicas
+  mkdir -p replicas/source1
+  PEER=$(cook tls-keygen)
+  printf 'source1 %s\n' "$(KEY=$PWD/here.key cook tls-keygen)" >peers
+  sh -c "exec $(recipe tls-listen)" 2>log &
+  listener=$!
+  await listening
+  KEY=$PWD/here.key
+  cook start
+  cron tls-run
+  change one
+  run -0 cron tls-run
+  [ -z "$output" ] || fail "cron would mail: $output"
+  settled "replicas/source1/${DISK##*/}" cron tls-run
+  change_device
+  : >peers
+  run -3 cron tls-run
+  has "does not take our key"
+  kill "$listener"
+  wait "$listener" || true
 }
 
 # over NAME: through netcat: cookbook:NAME-receive and cookbook:NAME-send.

@@ -22,7 +22,7 @@ blx_make() {
 @test "install puts programs, pages, unit and completions below DESTDIR and PREFIX" {
   blx_make install DESTDIR="$ROOT" PREFIX=/opt/blx
   [ "$(ls root)" = opt ]
-  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused; do
+  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused blxtls; do
     run -0 "root/opt/blx/bin/$program" --version
     [ -f "root/opt/blx/share/bash-completion/completions/$program" ]
   done
@@ -33,6 +33,8 @@ blx_make() {
   grep -qx 'ExecStart=/opt/blx/bin/blxtrack start --restore %f' $units/blxtrack@.service
   grep -qx 'ExecStop=/opt/blx/lib/blx/root keep' $units/blx-root.service
   [ -f $units/run-blx.mount.d/blx.conf ]
+  grep -q '^ExecStart=/opt/blx/bin/blxtls --listen systemd .* -- /opt/blx/bin/blxapply ' $units/blxtls.service
+  [ -f $units/blxtls.socket ]
   grep -q '^PATH=/opt/blx/bin:' root/opt/blx/lib/blx/root
   [ -f root/opt/blx/share/doc/blx/README.md ]
   [ -f root/opt/blx/share/doc/blx/boot.md ]
@@ -43,7 +45,7 @@ blx_make() {
 
 @test "every program has a page that is installed" {
   blx_make install DESTDIR="$ROOT"
-  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused; do
+  for program in blxtrack blxread blxpack blxapply blxls blxsum blxused blxtls; do
     [ -n "$(find root -path '*/man/*' -name "$program.[18]")" ] || fail "$program"
   done
 }
@@ -134,6 +136,12 @@ alone() {
   COMP_WORDS=(blxread --pl) COMP_CWORD=1
   _blx_filter
   [ "${COMPREPLY[*]}" = "--plain" ]
+  COMP_WORDS=(blxtls k) COMP_CWORD=1
+  _blxtls
+  [ "${COMPREPLY[*]}" = "keygen" ]
+  COMP_WORDS=(blxtls --lis) COMP_CWORD=1
+  _blxtls
+  [ "${COMPREPLY[*]}" = "--listen" ]
   loop_new 1M
   COMP_WORDS=(blxtrack drain "$DEV") COMP_CWORD=2
   _blxtrack

@@ -34,5 +34,15 @@ _blx_filter() {
   fi
 }
 
+_blxtls() {
+  local current=${COMP_WORDS[COMP_CWORD]}
+  if [ "$COMP_CWORD" = 1 ] && [[ $current != -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W 'keygen fingerprint' -- "$current")
+  else
+    _blx_filter
+  fi
+}
+
 complete -o filenames -F _blxtrack blxtrack
+complete -o filenames -F _blxtls blxtls
 complete -o filenames -F _blx_filter blxread blxpack blxapply blxls blxused blxsum
