@@ -115,6 +115,11 @@ holds() {
   holds dracut root 'hard reset: lost' 'hard reset: drain says so'
 }
 
+@test "systemd: blxtls's socket is enough for replicas, in a service that can do nothing else" {
+  holds dracut blxtls 'systemd finds no fault' 'confined by its unit' 'its socket is enough' 'a first copy starts it' \
+    'the replica is equal' "and its user's" 'stopped, it starts again' 'a stranger is refused' 'a new key is read' 'it runs'
+}
+
 @test "every machine went through all of its boots" {
   for machine in $MACHINES; do
     holds "$machine" machine
