@@ -64,6 +64,16 @@ background() {
   printf '%s\n' "$JOB" >>pids
 }
 
+# given near|far COMMAND...: as `background`, with the file in as its input, which then stays open until descriptor 8 is
+# closed; its output goes to out.
+given() {
+  rm -f feed
+  mkfifo feed
+  exec 8<>feed
+  cat in >&8
+  background "$@" <feed >out 2>other.err
+}
+
 # ---- sessions
 
 # started COMMAND...: on the far host, until it listens; its words go to the file log. Sets LISTENER.

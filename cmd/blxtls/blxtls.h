@@ -42,6 +42,9 @@ struct remote {
 
 // tls_judge of both sides; ARG is a struct remote, whose name and id it fills in.
 int remote_judge(void *arg, const struct tls_cert *cert, struct fault *f);
+// Those of --allow, which the caller frees also after -1. Names in certificates need --ca: without
+// it anyone can make a certificate for any name.
+int load_allowed(struct peers *p, const struct options *o, struct fault *f);
 struct tls_context *make_context(const struct options *o, struct fault *f);
 
 // The handshake, until END_MS. 0 or -1.

@@ -446,7 +446,7 @@ enum blx_exit listen_and_serve(const struct options *o, const int *more, int n)
 	if (o->user && user_become(o->user, &f))
 		die_fault(&f);
 	// read anew for each connection; but somebody is there now to hear that it is wrong
-	if (o->allow && peers_load(&p, o->allow, &f))
+	if (o->allow && load_allowed(&p, o, &f))
 		die_fault(&f);
 	peers_free(&p);
 	if (o->verbose)

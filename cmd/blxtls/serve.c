@@ -39,6 +39,18 @@ static int expect_host(struct peers *p, const char *host, struct fault *f)
 	return peers_add(p, NULL, id, f);
 }
 
+int load_allowed(struct peers *p, const struct options *o, struct fault *f)
+{
+	if (peers_load(p, o->allow, f))
+		return -1;
+	for (size_t i = 0; i < p->n; i++)
+		if (!o->ca && !tls_id_is_key(p->all[i].id))
+			return fault_set(f, BLX_SYSTEM,
+					 "%s: '%s': a name is believed with --ca only", o->allow,
+					 p->all[i].id);
+	return 0;
+}
+
 int remote_judge(void *arg, const struct tls_cert *cert, struct fault *f)
 {
 	struct remote *r = arg;
@@ -55,7 +67,7 @@ int remote_judge(void *arg, const struct tls_cert *cert, struct fault *f)
 				o->peers.all[0].id, o->peers.n > 1 ? ", or another one" : "");
 		return bad;
 	}
-	bad = o->allow ? peers_load(&p, o->allow, f) : expect_host(&p, o->to.host, f);
+	bad = o->allow ? load_allowed(&p, o, f) : expect_host(&p, o->to.host, f);
 	if (!bad && take_if(r, &p, cert))
 		bad = o->allow
 			      ? fault_set(f, BLX_TARGET, "refused: %s is not in %s", seen, o->allow)
