@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Starts a command the way others start servers: activate.py inetd|listen|accept ADDRESS:PORT[,ADDRESS:PORT] COMMAND ...
 
-inetd: for each connection, which is its standard input, output and error. listen: once, with the listening sockets from
-descriptor 3 on (sd_listen_fds(3)). accept: for each connection, which is descriptor 3.
+inetd: for each connection, one after the other, which is its standard input, output and error. listen: once, with the
+listening sockets from descriptor 3 on (sd_listen_fds(3)). accept: for each connection, which is descriptor 3. Where there
+is one for each, it says how it ended.
 """
-import os, signal, socket, sys
+import os, socket, sys
 
 how, addresses, command = sys.argv[1], sys.argv[2].split(','), sys.argv[3:]
 
@@ -32,11 +33,10 @@ def pass_on(fds):
 servers = [listen(address) for address in addresses]
 if how == 'listen':
     pass_on([server.fileno() for server in servers])
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
     connection, _ = servers[0].accept()
-    if os.fork() == 0:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid == 0:
         if how == 'accept':
             pass_on([connection.fileno()])
         for fd in 0, 1, 2:
@@ -44,3 +44,4 @@ while True:
         os.closerange(3, 100)
         os.execvp(command[0], command)
     connection.close()
+    print('activate: status', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=sys.stderr)
