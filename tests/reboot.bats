@@ -117,7 +117,8 @@ holds() {
 
 @test "systemd: blxtls's socket is enough for replicas, in a service that can do nothing else" {
   holds dracut blxtls 'systemd finds no fault' 'confined by its unit' 'its socket is enough' 'a first copy starts it' \
-    'the replica is equal' "and its user's" 'stopped, it starts again' 'a stranger is refused' 'a new key is read' 'it runs'
+    'the replica is equal' "and its user's" 'stopped, it starts again' 'a stranger is refused' 'a new key is read' 'it runs' \
+    'its log names the peer'
 }
 
 @test "every machine went through all of its boots" {

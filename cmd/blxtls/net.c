@@ -65,8 +65,17 @@ static int resolve(const struct net_address *a, int family, int flags, struct ad
 
 static void format(const struct sockaddr *a, socklen_t n, char text[NET_TEXT])
 {
+	const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	char host[64], port[16];
 
+	// IPv4 through a socket that is for both
+	if (a->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a6->sin6_addr)) {
+		v4.sin_port = a6->sin6_port;
+		memcpy(&v4.sin_addr, &a6->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
+		a = (const struct sockaddr *)&v4;
+		n = sizeof(v4);
+	}
 	if (getnameinfo(a, n, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		snprintf(text, NET_TEXT, "local");
