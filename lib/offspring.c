@@ -14,11 +14,11 @@
 #include "num.h"
 #include "offspring.h"
 
-enum { PATIENCE_MS = 3000, DESPAIR_MS = 5000, STEP_MS = 10 };
+enum { PATIENCE_MS = 3000, DESPAIR_MS = 5000, STEP_MS = 5, STEP_MAX_MS = 80, STOP_ROUNDS = 100 };
 
 struct process {
 	pid_t pid, parent;
-	bool ours;
+	bool ours, still; // it does nothing: stopped, or (D) waiting in the kernel
 };
 
 int offspring_adopt(void)
@@ -46,7 +46,9 @@ static bool read_process(const char *pid, struct process *p)
 	state[4 + strcspn(state + 4, " ")] = 0;
 	if (num_u64(state + 4, &parent) || num_u64(pid, &id))
 		return false;
-	*p = (struct process){.pid = (pid_t)id, .parent = (pid_t)parent};
+	*p = (struct process){.pid = (pid_t)id,
+			      .parent = (pid_t)parent,
+			      .still = state[2] != 'R' && state[2] != 'S'};
 	return true;
 }
 
@@ -81,25 +83,51 @@ static bool is_ours(const struct process *all, size_t n, pid_t pid)
 	return false;
 }
 
-// Send a signal (0: none) to all. How many there are.
-static size_t signal_all(int sig)
+// Mark what descends from us. How many that is.
+static size_t mark_ours(struct process *all, size_t n)
 {
-	struct process *all;
-	size_t n = read_processes(&all), found = 0;
+	size_t found = 0;
 
 	for (size_t before = n + 1; before != found;) {
 		before = found;
-		for (size_t i = 0; i < n; i++) {
-			if (all[i].ours || !is_ours(all, n, all[i].parent))
-				continue;
-			all[i].ours = true;
-			found++;
-			if (sig)
-				kill(all[i].pid, sig);
-		}
+		for (size_t i = 0; i < n; i++)
+			if (!all[i].ours && is_ours(all, n, all[i].parent)) {
+				all[i].ours = true;
+				found++;
+			}
+	}
+	return found;
+}
+
+// Send a signal (0: none) to all. How many there are; ACTIVE: but those that do nothing.
+static size_t signal_all(int sig, size_t *active)
+{
+	struct process *all;
+	size_t n = read_processes(&all), found = mark_ours(all, n);
+
+	*active = found;
+	for (size_t i = 0; i < n; i++) {
+		if (!all[i].ours)
+			continue;
+		*active -= all[i].still;
+		if (sig)
+			kill(all[i].pid, sig);
 	}
 	free(all);
 	return found;
+}
+
+// A process that forks while signals are sent would leave a child that gets none. One with a
+// signal pending does not fork (copy_process(), kernel/fork.c), and what the last of them made
+// before is seen a round after they are all still.
+static void stop_all(void)
+{
+	size_t active;
+
+	for (int round = 0, quiet = 0; round < STOP_ROUNDS && quiet < 2; round++) {
+		signal_all(SIGSTOP, &active);
+		quiet = active ? 0 : quiet + 1;
+	}
 }
 
 static void reap(pid_t pid, int *status)
@@ -111,17 +139,29 @@ static void reap(pid_t pid, int *status)
 			*status = st;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 void offspring_end(pid_t pid, int *status)
 {
-	const struct timespec step = {.tv_nsec = STEP_MS * 1000000};
-	int sig = SIGTERM;
+	int64_t begun = now_ms(), past;
+	size_t active;
+	int step = STEP_MS;
 
-	for (int ms = 0; ms < DESPAIR_MS; ms += STEP_MS) {
-		size_t left = signal_all(sig);
+	stop_all();
+	signal_all(SIGTERM, &active);
+	signal_all(SIGCONT, &active);
+	while ((past = now_ms() - begun) < DESPAIR_MS) {
+		size_t left = signal_all(past < PATIENCE_MS ? 0 : SIGKILL, &active);
 		reap(pid, status);
 		if (!left)
 			return;
-		sig = ms < PATIENCE_MS ? 0 : SIGKILL;
-		nanosleep(&step, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = step * 1000000L}, NULL);
+		step = step < STEP_MAX_MS ? 2 * step : step;
 	}
 }

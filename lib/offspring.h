@@ -10,8 +10,8 @@
 // with errno.
 int offspring_adopt(void);
 
-// SIGTERM to all of it, SIGKILL to what is left after a few seconds. Reaps; *status is PID's, if it
-// was still there.
+// SIGTERM to all of it at one instant, so that what is forked meanwhile is not left out; SIGKILL to
+// what is left after a few seconds. Reaps; *status is PID's, if it was still there.
 void offspring_end(pid_t pid, int *status);
 
 #endif
