@@ -245,7 +245,10 @@ int pump_end(struct pump *p)
 {
 	if (p->from_n || p->n)
 		return 0;
-	p->peer_eof = p->ours ? p->wire.eof || p->wire.ended : p->peer_closed;
+	p->peer_eof = p->ours ? p->wire.eof || (p->wire.ended && !p->s->serves) : p->peer_closed;
+	if (p->s->serves && p->wire.ended && !p->wire.eof)
+		return fault_set(p->f, BLX_CORRUPT,
+				 "cut: the other side said an end before that of its data");
 	// whom a command's end has been told need not say one
 	if (p->ours && p->peer_closed && !p->wire.ended && !(p->s->serves && p->closed))
 		return fault_set(p->f, BLX_CORRUPT, "cut: the other side went without an end");

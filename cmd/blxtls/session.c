@@ -75,6 +75,12 @@ static enum blx_exit cut(struct pump *p)
 
 	if (!s->serves || p->exited)
 		return p->f->code;
+	// which may have come together with the cut
+	if (p->ours && p->wire.eof && !p->from_n && !p->n) {
+		p->peer_eof = true;
+		if (s->out >= 0)
+			pump_close_out(p);
+	}
 	if (!p->peer_eof || stopped(s)) {
 		offspring_end(s->command, &p->status);
 		return p->f->code;

@@ -40,17 +40,19 @@ static size_t judge_header(const struct wire *w, uint32_t *data)
 
 static int take_message(struct wire *w, struct fault *f)
 {
-	uint16_t type = get_le16(w->part), how = get_le16(w->part + WIRE_HEADER);
+	uint16_t type = get_le16(w->part), how = get_le16(w->part + WIRE_HEADER),
+		 status = get_le16(w->part + WIRE_HEADER + 2);
 
 	w->have = 0;
 	if (type == WIRE_EOF)
 		w->eof = true;
 	if (type != WIRE_END)
 		return 0;
-	if (how > WIRE_HOW_MAX || (how == WIRE_DONE && !w->eof))
+	if (how > WIRE_HOW_MAX || (how == WIRE_DONE && status) ||
+	    (!w->eof && how != WIRE_FULL && how != WIRE_PEER_BUSY))
 		return fault_set(f, BLX_CORRUPT, "not an end that blxtls knows: %u", how);
 	w->ended = true;
-	w->end = (struct wire_end){how, get_le16(w->part + WIRE_HEADER + 2)};
+	w->end = (struct wire_end){how, status};
 	return 0;
 }
 
