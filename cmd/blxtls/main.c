@@ -131,6 +131,7 @@ int main(int argc, char **argv)
 		cmd_fingerprint(argc - 1, argv + 1);
 	struct options o = parse_options(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); // ignored, it would keep the end of a child from us
 	enum blx_exit code = o.inetd     ? serve_inetd(&o)
 			     : o.systemd ? listen_to_systemd(&o)
 			     : o.listens ? listen_and_serve(&o, NULL, 0)
