@@ -122,6 +122,7 @@ int command_start(char *const words[], const char *peer, const char *address, in
 		return 0;
 	close(to[1]);
 	close(from[0]);
+	*pid = 0;
 	errno = keep;
 	return fault_errno(f, "fork");
 }
