@@ -3,6 +3,7 @@
 // who he is gets a process of his own. Until then a connection costs a descriptor and, once it has
 // said something, the memory of its handshake.
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -212,6 +213,17 @@ static void take_no_more(struct listener *l)
 			drop(l, p);
 }
 
+// The session's ends are its own: who is behind them must see when it closes one.
+static void let_go_of_ends(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+		warn("/dev/null: %s", strerror(errno));
+	if (null >= 0)
+		close(null);
+}
+
 static void begin(struct listener *l, struct pending *p)
 {
 	pid_t parent = getpid(), pid;
@@ -229,6 +241,8 @@ static void begin(struct listener *l, struct pending *p)
 	drop(l, p);
 	if (l->o->once && pid > 0)
 		take_no_more(l);
+	if (!l->o->cmd && pid > 0)
+		let_go_of_ends();
 }
 
 static void reap(struct listener *l)
