@@ -31,6 +31,15 @@ void pump_close_in(struct pump *p)
 	p->s->in = -1;
 }
 
+void pump_discard(struct pump *p)
+{
+	char sink[4096];
+	ssize_t n = read(p->s->in, sink, sizeof(sink));
+
+	if (!n || (n < 0 && errno != EINTR && errno != EAGAIN))
+		pump_close_in(p);
+}
+
 int pump_read(struct pump *p)
 {
 	uint8_t *data = p->to + (p->ours ? WIRE_HEADER : 0);

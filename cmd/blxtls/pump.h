@@ -41,6 +41,8 @@ enum { PUMP_FROM = 4 * WIRE_MAX };
 
 // IN can be read, and there is room.
 int pump_read(struct pump *p);
+// The same where nobody is to hear it.
+void pump_discard(struct pump *p);
 // Send what is there, and, in its time, that it ends. Failing to is no fault yet: P->broken.
 void pump_send(struct pump *p);
 // Take and write a buffer's worth of what came; there may be more while DRY is not set.

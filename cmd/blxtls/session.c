@@ -66,14 +66,21 @@ static bool stopped(const struct session *s)
 	return s->stop && *s->stop;
 }
 
+static void reap_command(struct pump *p)
+{
+	if (waitpid(p->s->command, &p->status, WNOHANG) != p->s->command)
+		return;
+	p->exited = true;
+	judge_command(p);
+}
+
 // The connection is of no use any more. What was not whole must not look so to the command; if its
 // input had ended, it may finish, but nobody hears of it.
 static enum blx_exit cut(struct pump *p)
 {
 	const struct session *s = p->s;
-	char sink[4096];
 
-	if (!s->serves || p->exited)
+	if (!s->serves || (p->exited && s->in < 0))
 		return p->f->code;
 	// which may have come together with the cut
 	if (p->ours && p->wire.eof && !p->from_n && !p->n) {
@@ -81,23 +88,18 @@ static enum blx_exit cut(struct pump *p)
 		if (s->out >= 0)
 			pump_close_out(p);
 	}
-	if (!p->peer_eof || stopped(s)) {
-		offspring_end(s->command, &p->status);
-		return p->f->code;
+	while (p->peer_eof && !stopped(s) && (s->in >= 0 || !p->exited)) {
+		struct pollfd all[] = {{.fd = s->in, .events = POLLIN},
+				       {.fd = p->exited ? -1 : p->pidfd, .events = POLLIN}};
+		if (ppoll(all, 2, NULL, &s->waiting) < 0)
+			continue;
+		if (all[0].revents)
+			pump_discard(p);
+		if (all[1].revents)
+			reap_command(p);
 	}
-	while (s->in >= 0 && !stopped(s)) {
-		ssize_t n = read(s->in, sink, sizeof(sink));
-		if (n < 0 && errno == EAGAIN)
-			ppoll(&(struct pollfd){.fd = s->in, .events = POLLIN}, 1, NULL,
-			      &s->waiting);
-		else if (n <= 0 && errno != EINTR)
-			pump_close_in(p);
-	}
-	if (stopped(s))
+	if (!p->peer_eof || stopped(s))
 		offspring_end(s->command, &p->status);
-	else
-		while (waitpid(s->command, &p->status, 0) < 0 && errno == EINTR)
-			;
 	return p->f->code;
 }
 
@@ -168,6 +170,9 @@ static void choose(const struct pump *p, int64_t now, struct pollfd all[PARTIES]
 	const struct session *s = p->s;
 	bool room = !p->to_n && p->send_ms <= now && !p->broken.code && !p->wire.ended;
 
+	// a command that has to wait with its words would not read on
+	room |= p->broken.code && s->serves;
+
 	all[SOCKET] = (struct pollfd){.fd = p->hung_up ? -1 : s->socket, .events = p->wanted};
 	if (!p->n && !p->peer_closed)
 		all[SOCKET].events |= POLLIN;
@@ -207,17 +212,19 @@ static int look(struct pump *p, const struct pollfd all[PARTIES])
 		p->dry = false;
 	p->fin |= all[SOCKET].revents & POLLRDHUP;
 	p->hung_up |= all[SOCKET].revents & gone;
-	if (all[COMMAND].revents && waitpid(p->s->command, &p->status, WNOHANG) == p->s->command) {
-		p->exited = true;
-		judge_command(p);
-	}
+	if (all[COMMAND].revents)
+		reap_command(p);
 	if (all[OUT].revents & gone) {
 		errno = EPIPE;
 		if (!p->s->serves)
 			return fault_errno(p->f, "standard output");
 		pump_close_out(p);
 	}
-	return all[IN].revents ? pump_read(p) : 0;
+	if (all[IN].revents && p->broken.code)
+		pump_discard(p);
+	else if (all[IN].revents)
+		return pump_read(p);
+	return 0;
 }
 
 static enum blx_exit run(struct pump *p)
