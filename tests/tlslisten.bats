@@ -135,6 +135,23 @@ more_begun() {
   [ "$status" = 3 ]
 }
 
+@test "--once without a command closes its output when the near side has ended, and goes on sending" {
+  mkfifo in out
+  # shellcheck disable=SC2016
+  background far sh -c 'exec "$@" <in >out 2>>log' sh blxtls --listen ":$PORT" --once --key "$K/far.key" --peer "$NEAR_ID"
+  exec 8>in 9<out
+  await listens
+  background near blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:$PORT" < <(echo hello) >back 2>err
+  timeout 20 cat <&9 >got # which has an end
+  [ "$(<got)" = hello ]
+  echo reply >&8
+  exec 8>&-
+  status=0
+  wait "$JOB" || status=$?
+  [ "$status" = 0 ]
+  [ "$(<back)" = reply ]
+}
+
 # ---- who starts it
 
 @test "--inetd serves its standard input, and its words go elsewhere than to the wire" {
@@ -285,6 +302,36 @@ takes() {
   await gone "$LISTENER"
   [ "$(grep -c eof begun)" = 0 ]
   logged "near: stopped by signal 15: "
+}
+
+@test "a session whose process is killed is cut, and its peer's place is free again" {
+  : >begun
+  served -- sh -c 'echo >>begun; cat'
+  held
+  kill -9 "$(pgrep -P "$LISTENER")"
+  status=0
+  wait "$JOB" || status=$?
+  [ "$status" = 4 ]
+  logged "near: the process that served it was killed by signal 9"
+  run -0 connect </dev/null
+}
+
+@test "a connection that is idle is asked whether it is there, unless told" {
+  : >begun
+  served --keepalive 0 --per-peer 2 -- sh -c 'echo >>begun; cat'
+  held
+  await timed near keepalive
+  run -1 timed far keepalive
+  away
+  : >begun
+  served -- sh -c 'echo >>begun; cat'
+  held
+  await timed far keepalive
+}
+
+# timed near|far WORD: the connection there has such a timer.
+timed() {
+  "$1" ss -Htno state established "( sport = :$PORT or dport = :$PORT )" | grep -q "timer:($2,"
 }
 
 # ---- patience

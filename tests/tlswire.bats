@@ -125,6 +125,8 @@ ways_to_cut() {
       [ ! -e ended ] || fail "$case: the command saw an end"
       run -1 grep close_notify out
       ;;
+    data_after_end_of_data | end_of_data_twice) ;;
+    *) await test -e ended || fail "$case: the command was not left to finish" ;; # as its input was whole
     esac
   done
   [ "$(wc -w <<<"$cases")" -ge 25 ]
@@ -229,6 +231,29 @@ no_sockets() {
   near timeout 20 "${client[@]}" </dev/null >out 2>other.err # sends close_notify when its input ends
   logged "near: done: 0 bytes in, 6 out"
   [ -e events ]
+}
+
+# changed N: so many times.
+changed() {
+  [ "$(grep -c '>>> TLS 1.3, Handshake .*KeyUpdate' out)" = "$1" ]
+}
+
+@test "keys may be changed under way, and there is no resumption" {
+  served -- sh -c 'head -c 6 >got; head -c 6 >>got; echo reply'
+  printf 'K\n' >in # as its first letter: change the key, and ask the other end to
+  given near openssl s_client -connect "$FAR4:$PORT" -cert "$K/near.key" -key "$K/near.key" -msg
+  await changed 1
+  printf 'hello\n' >&8
+  await test -s got
+  printf 'k\n' >&8
+  await changed 2
+  printf 'world\n' >&8
+  logged "near: done: 12 bytes in, 6 out"
+  [ "$(<got)" = $'hello\nworld' ]
+  await gone "$JOB"
+  grep -q '<<< TLS 1.3, Handshake .*KeyUpdate' out # as it was asked to
+  grep -q reply out
+  run -1 grep NewSessionTicket out
 }
 
 @test "openssl s_server at the far end" {

@@ -58,6 +58,7 @@ CASES = {
     'end_0_status_1': told(DATA, NO_MORE, last=end(0, 1)),
     'end_twice': told(DATA, NO_MORE, last=END + END),
     'data_after_end': told(DATA, NO_MORE, last=END + DATA),
+    'gone_after_end_of_data': told(DATA + NO_MORE, ending='close'),
     'no_notify': told(DATA, NO_MORE, last=END, ending='close'),
 }
 
