@@ -90,6 +90,12 @@ static void refuse(struct tls *t, const struct fault *f)
 	t->fault = *f;
 }
 
+static bool is_of_lists(int error)
+{
+	return error == X509_V_ERR_UNABLE_TO_GET_CRL || error == X509_V_ERR_CRL_HAS_EXPIRED ||
+	       error == X509_V_ERR_CRL_NOT_YET_VALID || error == X509_V_ERR_CRL_SIGNATURE_FAILURE;
+}
+
 // OpenSSL asks this once a certificate is there, instead of looking itself.
 static int verify(X509_STORE_CTX *s, void *arg)
 {
@@ -105,6 +111,9 @@ static int verify(X509_STORE_CTX *s, void *arg)
 		fault_set(&f, BLX_TARGET, "refused: %s: %s", fingerprint,
 			  X509_verify_cert_error_string(X509_STORE_CTX_get_error(s)));
 		refuse(t, &f);
+		// what is wrong with our lists is not the other end's fault
+		if (is_of_lists(X509_STORE_CTX_get_error(s)))
+			X509_STORE_CTX_set_error(s, X509_V_ERR_UNSPECIFIED);
 		return 0;
 	}
 	if (!t->x->judge(t->arg, (struct tls_cert *)cert, &f))
@@ -313,6 +322,26 @@ static bool is_refusal(int reason)
 	return false;
 }
 
+static bool speaks_no_tls(int reason)
+{
+	switch (reason) {
+	case SSL_R_WRONG_VERSION_NUMBER: // a record's
+	case SSL_R_UNEXPECTED_MESSAGE:
+	case SSL_R_BAD_RECORD_TYPE:
+	case SSL_R_PACKET_LENGTH_TOO_LONG:
+	case SSL_R_HTTP_REQUEST:
+	case SSL_R_HTTPS_PROXY_REQUEST:
+		return true;
+	}
+	return false;
+}
+
+static bool speaks_no_tls13(int reason)
+{
+	return reason == SSL_R_UNSUPPORTED_PROTOCOL ||
+	       reason == SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION;
+}
+
 // The words for a call that returned R, with a clean queue before it. FAULT: the code, if it is
 // none of those that have one of their own.
 static int explain(struct tls *t, int r, enum blx_exit code, struct fault *f)
@@ -330,6 +359,10 @@ static int explain(struct tls *t, int r, enum blx_exit code, struct fault *f)
 		fault_set(f, BLX_TARGET, "the other side does not take our key %s: %s",
 			  t->x->fingerprint,
 			  SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+	} else if (!t->shaken && speaks_no_tls(reason)) {
+		fault_set(f, code, "it does not speak TLS (%s)", ERR_reason_error_string(e));
+	} else if (!t->shaken && speaks_no_tls13(reason)) {
+		fault_set(f, code, "it does not speak TLS 1.3 (%s)", ERR_reason_error_string(e));
 	} else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
 		fault_set(f, BLX_TARGET, "the other side shows no certificate");
 	} else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING ||

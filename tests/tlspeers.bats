@@ -211,7 +211,7 @@ refused() {
 @test "TLS 1.2 is refused, on both sides" {
   served -- touch ran
   run -1 near timeout 20 openssl s_client -tls1_2 -cert "$K/near.key" -key "$K/near.key" -connect "$FAR4:$PORT" </dev/null
-  logged "TLS: unsupported protocol"
+  logged "it does not speak TLS 1.3"
   away
   : >log
   : >in

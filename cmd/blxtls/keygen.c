@@ -35,6 +35,9 @@ _Noreturn void cmd_keygen(int argc, char **argv)
 	}
 	if (optind + 1 != argc)
 		die_usage("keygen: one FILE is expected");
+	if (name && !peer_name_ok(name))
+		die_usage("--name '%s': 1 to %d of A-Z a-z 0-9 . _ : - are expected", name,
+			  PEER_NAME - 1);
 	if (!name && (gethostname(host, sizeof(host)) || !peer_name_ok(host)))
 		name = "blxtls";
 	if (tls_keygen(argv[optind], name ? name : host, fingerprint, &f))

@@ -206,41 +206,58 @@ static void check_command(const struct options *o)
 	command_free_words(words);
 }
 
-// OPERANDS: what stands before "--", or without it.
-static void check(struct options *o, int operands, char **argv)
+static void check_listener(const struct options *o, int operands, char **argv)
 {
-	bool serves = o->listens || o->inetd;
-	struct fault f;
-
 	if (o->listens && o->inetd)
 		die_usage("--listen and --inetd: one of them");
-	if (serves && operands)
+	if (operands)
 		die_usage("'%s': with %s, only CMD is expected, behind '--'", *argv,
 			  o->inetd ? "--inetd" : "--listen");
-	if (!serves && (operands != 1 || o->cmd))
+	if (!o->cmd && (o->inetd || !o->once))
+		die_usage("a command is expected behind '--'%s", o->inetd ? "" : ", or --once");
+	if (o->inetd && (o->max || o->per_peer || o->once))
+		die_usage("--max, --per-peer and --once are for --listen: inetd has limits of its "
+			  "own");
+}
+
+static void check_near(struct options *o, int operands, char **argv)
+{
+	struct fault f;
+
+	// "--" may as well be the end of options that it is elsewhere
+	if (!operands && o->cmd && !o->cmd[1]) {
+		argv = o->cmd;
+		operands = 1;
+		o->cmd = NULL;
+	}
+	if (operands != 1 || o->cmd)
 		die_usage(operands ? "one HOST:PORT is expected, and nothing else"
 				   : "HOST:PORT is expected, or --listen");
-	if (!serves && net_parse(&o->to, *argv, &f))
+	if (net_parse(&o->to, *argv, &f))
 		die_usage("%s", f.text);
-	if (!serves && !*o->to.host)
+	if (!*o->to.host)
 		die_usage("'%s': a host is expected in front of the colon", *argv);
-	if (serves && !o->cmd && (o->inetd || !o->once))
-		die_usage("a command is expected behind '--'%s", o->inetd ? "" : ", or --once");
-	if (!serves && (o->once || o->allow || o->user || o->max || o->per_peer))
+	if (o->once || o->allow || o->user || o->max || o->per_peer)
 		die_usage("--once, --allow, --user, --max and --per-peer are for --listen");
+}
+
+static void check_identities(const struct options *o, bool serves)
+{
 	if (!o->key)
 		die_usage("--key FILE is expected; 'blxtls keygen FILE' makes one");
 	if (o->crl && !o->ca)
 		die_usage("--crl needs --ca");
-	if (serves ? !o->allow == !o->peers.n : !o->peers.n && !o->ca)
-		die_usage(serves ? "--allow FILE or --peer ID is expected: nobody else is let in"
-				 : "--peer ID is expected: who must be there ('blxtls fingerprint "
-				   "FILE' prints it)");
+	if (o->allow && o->peers.n)
+		die_usage("--allow and --peer: one of them");
+	if (serves && !o->allow && !o->peers.n)
+		die_usage("--allow FILE or --peer ID is expected: nobody else is let in");
+	if (!serves && !o->peers.n && !o->ca)
+		die_usage("--peer ID is expected: who must be there ('blxtls fingerprint FILE' "
+			  "prints it)");
 	for (size_t i = 0; i < o->peers.n; i++)
 		if (!o->ca && !tls_id_is_key(o->peers.all[i].id))
 			die_usage("--peer '%s': a name is believed with --ca only",
 				  o->peers.all[i].id);
-	check_command(o);
 }
 
 struct options parse_options(int argc, char **argv)
@@ -279,12 +296,18 @@ struct options parse_options(int argc, char **argv)
 		take(&o, c);
 	if (end + 1 < argc)
 		o.cmd = argv + end + 1;
-	check(&o, end - optind, argv + optind);
+	bool serves = o.listens || o.inetd;
+	if (serves)
+		check_listener(&o, end - optind, argv + optind);
+	else
+		check_near(&o, end - optind, argv + optind);
+	check_identities(&o, serves);
+	check_command(&o);
 	if (!o.max)
 		o.max = MAX;
 	if (!o.per_peer)
 		o.per_peer = 1;
 	if (!o.connect_timeout)
-		o.connect_timeout = o.listens || o.inetd ? LISTENER_TIMEOUT : NEAR_TIMEOUT;
+		o.connect_timeout = serves ? LISTENER_TIMEOUT : NEAR_TIMEOUT;
 	return o;
 }
