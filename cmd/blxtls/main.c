@@ -87,7 +87,10 @@ static enum blx_exit serve_one(const struct options *o, int from)
 		net_drain(fd);
 		die(f.code, "%s: %s", r.address, f.text);
 	}
-	return serve(&r, t, fd);
+	enum blx_exit code = serve(&r, t, fd);
+	tls_free(t);
+	tls_context_free(x);
+	return code;
 }
 
 static enum blx_exit serve_inetd(const struct options *o)
