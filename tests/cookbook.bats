@@ -195,6 +195,34 @@ listening() {
   wait "$listener" || true
 }
 
+@test "TLS: what differs, and a restore, each served once" {
+  export HOST=127.0.0.1 KEY=$PWD/there.key PEERS=$PWD/peers
+  PEER=$(cook tls-keygen)
+  export PEER
+  printf 'source1 %s\n' "$(KEY=$PWD/here.key cook tls-keygen)" >peers
+  umount mnt
+  cook start
+  blxtrack run "$DISK" -- sh -c 'blxread | blxapply --ack $REPLICA'
+  blxtrack stop --force "$DISK"
+  change_device
+  cook start
+  blxapply --allow resync "$REPLICA"
+  cook tls-serve 2>log &
+  await listening
+  KEY=$PWD/here.key cook tls-differences
+  wait $!
+  blxtrack run "$DISK" -- sh -c 'blxread | blxapply --ack $REPLICA'
+  cmp "$DISK" "$REPLICA"
+  disk=$DISK
+  loop_new 80M
+  export NEWDISK=$DEV
+  cook tls-give 2>>log &
+  await listening
+  KEY=$PWD/here.key cook tls-restore
+  wait $!
+  cmp -n 67108864 "$disk" "$NEWDISK"
+}
+
 # over NAME: through netcat: cookbook:NAME-receive and cookbook:NAME-send.
 over() {
   cook "$1-receive" &
