@@ -132,6 +132,7 @@ nothing_secret() {
   local key
   find "$BATS_FILE_TMPDIR" -name '*.key' -exec sed -n '/BEGIN.*PRIVATE/,/END.*PRIVATE/{/-----/!p}' {} + >secrets
   [ -s secrets ] || return 0
+  printf '%s\n' "${output-}" "${stderr-}" >words.err
   if grep -qFf secrets log err ./*.err 2>/dev/null; then
     fail 'a private key is in the words'
   fi

@@ -213,11 +213,12 @@ while True:
 }
 
 @test "--listen systemd serves a connection it is given, and ends with its status" {
+  # shellcheck disable=SC2016
   started "$TOOLS/activate.py" accept "0.0.0.0:$PORT" blxtls --listen systemd --key "$K/far.key" \
-    --allow "$K/peers" -- sh -c 'cat; env | grep LISTEN_; exit 5'
+    --allow "$K/peers" -- sh -c 'cat; ls /proc/$$/fd; env | grep LISTEN_; exit 5'
   run -5 --separate-stderr connect < <(echo hello)
-  [ "$output" = hello ]
-  logged "near: exit 5: 6 bytes in, 6 out"
+  [ "$output" = $'hello\n0\n1\n2' ]
+  logged "near: exit 5: 6 bytes in, 12 out"
   logged "activate: status 5"
   run -5 as_other </dev/null
   logged "refused: $OTHER_ID"
@@ -226,7 +227,9 @@ while True:
 
 @test "--listen systemd without sockets is exit 3, and those for another process are none" {
   run -3 timeout 20 blxtls --listen systemd --key "$K/far.key" --allow "$K/peers" -- cat
-  run -3 env LISTEN_FDS=1 LISTEN_PID=1 timeout 20 blxtls --listen systemd --key "$K/far.key" --allow "$K/peers" -- cat
+  run -3 far timeout 20 "$TOOLS/activate.py" listen "0.0.0.0:$PORT" env LISTEN_PID=1 blxtls --listen systemd \
+    --key "$K/far.key" --allow "$K/peers" -- cat
+  has "systemd passed no socket on"
 }
 
 # ---- as whom
@@ -234,7 +237,7 @@ while True:
 @test "--user gives up root for good, groups and capabilities too" {
   chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR"
   # shellcheck disable=SC2016
-  PORT=700 started blxtls --listen ":700" --user nobody:daemon --key "$K/far.key" --allow "$K/peers" -- \
+  PORT=700 started setpriv --groups 0,4 blxtls --listen ":700" --user nobody:daemon --key "$K/far.key" --allow "$K/peers" -- \
     sh -c 'id -u; id -g; id -G; grep -E "^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs)" /proc/$$/status | tr -d "\t "
       cat "$1" || echo no' sh "$K/far.key"
   run -0 near blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:700" </dev/null
@@ -248,6 +251,10 @@ while True:
   grep -E '^(Uid|Gid|Groups):' "/proc/$LISTENER/status" >ids
   run -0 grep -P 'Uid:\t65534\t65534\t65534\t65534' ids
   run -0 grep -P 'Gid:\t1\t1\t1\t1' ids
+  # and cannot read the key again
+  kill -HUP "$LISTENER"
+  logged "SIGHUP: $K/far.key: Permission denied; what was read before stays"
+  run -0 near blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:700" </dev/null
 }
 
 @test "--user takes a user's own group, or numbers, and refuses who is not" {

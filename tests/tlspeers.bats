@@ -327,7 +327,7 @@ pki() {
   issued mid alone "subjectAltName = IP:$FAR4"
   issued rogue forged "subjectAltName = IP:$FAR4, DNS:near.example"
   issued root named "subjectAltName = DNS:else.example"
-  issued root $FAR4 # its common name only
+  issued root cn.example # its common name only
   FROM=20200101000000Z TILL=20210101000000Z issued root old "subjectAltName = IP:$FAR4, DNS:near.example"
   touch "$K/ca/done"
 }
@@ -368,7 +368,9 @@ EOF_
   run -0 "${near_as[@]}" --peer DNS:a.wild.example "$FAR4:$PORT" </dev/null
   run -5 "${near_as[@]}" --peer DNS:a.b.wild.example "$FAR4:$PORT" </dev/null
   run -5 "${near_as[@]}" --peer DNS:wild.example "$FAR4:$PORT" </dev/null
-  for wrong in alone forged near named $FAR4 old; do # without its issuer; another's; not for servers; other names; too old
+  far_as cn.example
+  run -5 "${near_as[@]}" --peer DNS:cn.example "$FAR4:$PORT" </dev/null
+  for wrong in alone forged near named old; do # without its issuer; another's; not for servers; other names; too old
     far_as $wrong
     run -5 "${near_as[@]}" "$FAR4:$PORT" </dev/null
     has "SHA256:" || fail "$wrong: $output"
@@ -442,6 +444,12 @@ EOF_
   run -5 "${near_as[@]}" --crl root.crl "$FAR4:$PORT" </dev/null # the intermediate's is missing
   cat root.crl mid.crl >both.crl
   run -0 "${near_as[@]}" --crl both.crl "$FAR4:$PORT" </dev/null
+  # and an intermediate that is revoked itself
+  openssl ca -config "$K/ca/root.cnf" -cert "$K/ca/root.pem" -keyfile "$K/ca/root.key" -revoke "$K/ca/mid.pem" 2>ca.err
+  revocations root root2.crl
+  cat root2.crl mid.crl >both.crl
+  run -5 "${near_as[@]}" --crl both.crl "$FAR4:$PORT" </dev/null
+  has "revoked"
   # and a listener's
   away
   started blxtls --listen ":$PORT" --key "$K/ca/far.both" --ca "$K/ca/root.pem" --crl root.crl --peer "IP:$FAR4" -- touch ran

@@ -192,6 +192,15 @@ no_sockets() {
   [ "$(find "/proc/$LISTENER/fd" -lname 'socket:*' | wc -l)" -le 2 ]
 }
 
+@test "a session has no other connection than its own" {
+  # shellcheck disable=SC2016
+  served -- sh -c 'ls -l "/proc/$PPID/fd" | grep -c socket:'
+  crowd 20 silent
+  run -0 connect </dev/null
+  [ "$output" = 1 ]
+  crowd_leaves
+}
+
 @test "of five thousand that are silent the oldest go, and a good one comes in" {
   served --connect-timeout 60 -- cat
   crowd 5000 silent
