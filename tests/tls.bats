@@ -130,6 +130,20 @@ piped() {
   [ ! -e events ]
 }
 
+@test "a reader that has all it wants may go while nothing more comes" {
+  served -- sh -c 'read -r x; echo reply; cat >got'
+  piped
+  echo question >&8
+  read -r -t 20 -u 9 reply
+  exec 9<&-
+  printf 'more' >&8
+  await grep -q more got
+  exec 8>&-
+  status=0
+  wait "$JOB" || status=$?
+  [ "$reply $status" = "reply 0" ] || fail "$reply $status: $(<err)"
+}
+
 gone_children() {
   [ -z "$(ps -o pid= --ppid "$1")" ]
 }
@@ -291,6 +305,8 @@ gone_children() {
 --listen :$PORT --key $K/far.key --allow $K/peers -- echo 100%
 --inetd --listen :$PORT --key $K/far.key --allow $K/peers -- true
 --inetd --key $K/far.key --allow $K/peers
+--inetd --max 3 --key $K/far.key --allow $K/peers -- true
+--inetd --per-peer 3 --key $K/far.key --allow $K/peers -- true
 --listen $PORT --key $K/far.key --allow $K/peers -- true
 --none
 keygen

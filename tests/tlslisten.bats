@@ -129,8 +129,8 @@ more_begun() {
   background far blxtls --listen ":$PORT" --once --key "$K/far.key" --peer "$NEAR_ID" </dev/null >/dev/full 2>>log
   listening=$JOB
   await listens
-  run connect <there
-  [ "$status" = 3 ] || [ "$status" = 4 ]
+  run -3 connect <there
+  has "the other side failed"
   wait "$listening" || status=$?
   [ "$status" = 3 ]
 }

@@ -400,6 +400,14 @@ EOF_
   [ "$output" = near ]
 }
 
+@test "who fits two names of the list is refused" {
+  pki
+  printf 'near DNS:near.example\nother URI:spiffe://example/near\n' >peers
+  started blxtls --listen ":$PORT" --key "$K/ca/far.both" --ca "$K/ca/root.pem" --allow peers -- touch ran
+  refused 5 "" --key "$K/ca/near.both" --ca "$K/ca/root.pem"
+  logged "refused: it is both near (DNS:near.example) and other (URI:spiffe://example/near)"
+}
+
 @test "a name in the file is not believed without an authority" {
   pki
   # anybody can make a certificate with that name

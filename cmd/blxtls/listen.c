@@ -317,6 +317,8 @@ static _Noreturn void stop_all(struct listener *l, int sig)
 {
 	int64_t end = net_now_ms() + STOP_MS;
 
+	for (int i = 0; i < l->nat; i++)
+		close(l->at[i]); // for whoever comes next
 	for (size_t i = 0; i < l->nserving; i++)
 		kill(l->serving[i].pid, SIGTERM);
 	while (l->nserving && net_now_ms() < end) {

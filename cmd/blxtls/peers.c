@@ -114,10 +114,20 @@ void peers_free(struct peers *p)
 	*p = (struct peers){0};
 }
 
-const struct peer *peers_find(const struct peers *p, const struct tls_cert *cert)
+const struct peer *peers_find(const struct peers *p, const struct tls_cert *cert,
+			      const struct peer **also)
 {
-	for (size_t i = 0; i < p->n; i++)
-		if (tls_cert_is(cert, p->all[i].id))
-			return &p->all[i];
-	return NULL;
+	const struct peer *found = NULL;
+
+	*also = NULL;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct peer *one = &p->all[i];
+		if (!tls_cert_is(cert, one->id))
+			continue;
+		if (!found)
+			found = one;
+		else if (strcmp(found->name, one->name))
+			*also = one;
+	}
+	return found;
 }

@@ -33,7 +33,8 @@ int peers_parse(struct peers *p, char *text, size_t n, const char *where, struct
 int peers_load(struct peers *p, const char *path, struct fault *f);
 void peers_free(struct peers *p);
 
-// NULL: CERT is none of them.
-const struct peer *peers_find(const struct peers *p, const struct tls_cert *cert);
+// NULL: CERT is none of them. *ALSO: one of another name that it is, too, or NULL.
+const struct peer *peers_find(const struct peers *p, const struct tls_cert *cert,
+			      const struct peer **also);
 
 #endif

@@ -167,6 +167,16 @@ void pump_send(struct pump *p)
 		close_tls(p);
 }
 
+void pump_say_end(struct pump *p, const struct wire_end *end)
+{
+	wire_put_end(p->to, end);
+	queue(p, WIRE_END_BYTES);
+	p->end_sent = true;
+	send_some(p);
+	if (!p->to_n && !p->broken.code)
+		close_tls(p);
+}
+
 // ---- from the other end
 
 // 0; -1: our own output failed. A command need not read all.
@@ -256,8 +266,11 @@ int pump_end(struct pump *p)
 		return 0;
 	p->peer_eof = p->ours ? p->wire.eof || (p->wire.ended && !p->s->serves) : p->peer_closed;
 	if (p->s->serves && p->wire.ended && !p->wire.eof)
-		return fault_set(p->f, BLX_CORRUPT,
-				 "cut: the other side said an end before that of its data");
+		return fault_set(
+			p->f, BLX_CORRUPT,
+			p->wire.end.how == WIRE_FAILED
+				? "cut: the other side failed"
+				: "cut: the other side said an end before that of its data");
 	// whom a command's end has been told need not say one
 	if (p->ours && p->peer_closed && !p->wire.ended && !(p->s->serves && p->closed))
 		return fault_set(p->f, BLX_CORRUPT, "cut: the other side went without an end");

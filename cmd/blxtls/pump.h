@@ -9,6 +9,7 @@ struct pump {
 	struct session *s;
 	bool ours;     // messages; else the data as it is
 	bool out_sock; // OUT is a socket
+	bool unread;   // nobody reads it any more
 
 	uint8_t *to; // to the other end: TO_N bytes at TO_AT
 	size_t to_at, to_n;
@@ -45,6 +46,8 @@ int pump_read(struct pump *p);
 void pump_discard(struct pump *p);
 // Send what is there, and, in its time, that it ends. Failing to is no fault yet: P->broken.
 void pump_send(struct pump *p);
+// Send this end and close, if it goes at once.
+void pump_say_end(struct pump *p, const struct wire_end *end);
 // Take and write a buffer's worth of what came; there may be more while DRY is not set.
 int pump_take(struct pump *p);
 // If no data comes any more, and all is written: close OUT.

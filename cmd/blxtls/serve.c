@@ -16,12 +16,17 @@
 
 // ---- who
 
-static int take_if(struct remote *r, const struct peers *p, const struct tls_cert *cert)
+// 0; 1: it is none of them; -1: with the fault.
+static int take_if(struct remote *r, const struct peers *p, const struct tls_cert *cert,
+		   struct fault *f)
 {
-	const struct peer *found = peers_find(p, cert);
+	const struct peer *also, *found = peers_find(p, cert, &also);
 
 	if (!found)
-		return -1;
+		return 1;
+	if (also)
+		return fault_set(f, BLX_TARGET, "refused: it is both %s (%.60s) and %s (%.60s)",
+				 found->name, found->id, also->name, also->id);
 	strcpy(r->name, found->name);
 	snprintf(r->id, sizeof(r->id), "%s", found->id);
 	return 0;
@@ -61,14 +66,16 @@ int remote_judge(void *arg, const struct tls_cert *cert, struct fault *f)
 
 	tls_cert_fingerprint(cert, seen);
 	if (o->peers.n) {
-		if (take_if(r, &o->peers, cert))
+		if (take_if(r, &o->peers, cert, f))
 			bad = fault_set(
 				f, BLX_TARGET, "refused: it is %s; expected is %s%s (--peer)", seen,
 				o->peers.all[0].id, o->peers.n > 1 ? ", or another one" : "");
 		return bad;
 	}
 	bad = o->allow ? load_allowed(&p, o, f) : expect_host(&p, o->to.host, f);
-	if (!bad && take_if(r, &p, cert))
+	if (!bad)
+		bad = take_if(r, &p, cert, f);
+	if (bad > 0)
 		bad = o->allow
 			      ? fault_set(f, BLX_TARGET, "refused: %s is not in %s", seen, o->allow)
 			      : fault_set(f, BLX_TARGET,

@@ -57,6 +57,10 @@ static enum blx_exit judge_end(const struct wire_end *e, bool there, struct faul
 	case WIRE_NO_START:
 		fault_set(f, code, "%sit could not be started", whose);
 		break;
+	case WIRE_FAILED:
+		fault_set(f, code,
+			  "the other side failed: it could not read its input or write its output");
+		break;
 	}
 	return code;
 }
@@ -74,12 +78,26 @@ static void reap_command(struct pump *p)
 	judge_command(p);
 }
 
+// Our own input or output failed. That is no cut of the wire: say so, if it is not in the middle of
+// a message.
+static void say_failed(struct pump *p)
+{
+	const struct wire_end failed = {.how = WIRE_FAILED, .status = BLX_SYSTEM};
+
+	if (!p->ours || p->to_n || p->end_sent || p->broken.code || p->f->code != BLX_SYSTEM)
+		return;
+	pump_say_end(p, &failed);
+	net_drain(p->s->socket);
+}
+
 // The connection is of no use any more. What was not whole must not look so to the command; if its
 // input had ended, it may finish, but nobody hears of it.
 static enum blx_exit cut(struct pump *p)
 {
 	const struct session *s = p->s;
 
+	if (!s->serves)
+		say_failed(p);
 	if (!s->serves || (p->exited && s->in < 0))
 		return p->f->code;
 	// which may have come together with the cut
@@ -179,7 +197,7 @@ static void choose(const struct pump *p, int64_t now, struct pollfd all[PARTIES]
 	if (!p->ours && p->peer_closed && !p->fin)
 		all[SOCKET].events |= POLLRDHUP;
 	all[IN] = (struct pollfd){.fd = room ? s->in : -1, .events = POLLIN};
-	all[OUT] = (struct pollfd){.fd = s->out, .events = p->n ? POLLOUT : 0};
+	all[OUT] = (struct pollfd){.fd = p->unread ? -1 : s->out, .events = p->n ? POLLOUT : 0};
 	all[COMMAND] = (struct pollfd){.fd = p->exited ? -1 : p->pidfd, .events = POLLIN};
 }
 
@@ -214,11 +232,11 @@ static int look(struct pump *p, const struct pollfd all[PARTIES])
 	p->hung_up |= all[SOCKET].revents & gone;
 	if (all[COMMAND].revents)
 		reap_command(p);
+	// who has all that it wants may leave; writing more will tell
 	if (all[OUT].revents & gone) {
-		errno = EPIPE;
-		if (!p->s->serves)
-			return fault_errno(p->f, "standard output");
-		pump_close_out(p);
+		p->unread = true;
+		if (p->s->serves)
+			pump_close_out(p);
 	}
 	if (all[IN].revents && p->broken.code)
 		pump_discard(p);

@@ -49,7 +49,7 @@ static int take_message(struct wire *w, struct fault *f)
 	if (type != WIRE_END)
 		return 0;
 	if (how > WIRE_HOW_MAX || (how == WIRE_DONE && status) ||
-	    (!w->eof && how != WIRE_FULL && how != WIRE_PEER_BUSY))
+	    (!w->eof && how != WIRE_FULL && how != WIRE_PEER_BUSY && how != WIRE_FAILED))
 		return fault_set(f, BLX_CORRUPT, "not an end that blxtls knows: %u", how);
 	w->ended = true;
 	w->end = (struct wire_end){how, status};

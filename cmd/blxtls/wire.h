@@ -25,7 +25,8 @@ enum wire_how {
 	WIRE_FULL = 3,      // no room for one more connection
 	WIRE_PEER_BUSY = 4, // no more of this peer
 	WIRE_NO_START = 5,  // the command could not be started
-	WIRE_HOW_MAX = WIRE_NO_START,
+	WIRE_FAILED = 6,    // this side's own input or output failed
+	WIRE_HOW_MAX = WIRE_FAILED,
 };
 
 struct wire_end {

@@ -54,7 +54,7 @@ CASES = {
     'no_end': told(DATA, NO_MORE),
     'end_short': told(DATA, NO_MORE, last=message(3, bytes(3))),
     'end_long': told(DATA, NO_MORE, last=message(3, bytes(5))),
-    'end_unknown': told(DATA, NO_MORE, last=end(6)),
+    'end_unknown': told(DATA, NO_MORE, last=end(7)),
     'end_0_status_1': told(DATA, NO_MORE, last=end(0, 1)),
     'end_twice': told(DATA, NO_MORE, last=END + END),
     'data_after_end': told(DATA, NO_MORE, last=END + DATA),
