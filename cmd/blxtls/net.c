@@ -263,7 +263,6 @@ void net_tune(int fd, uint64_t keepalive)
 {
 	int on = 1, idle = (int)keepalive, step = keepalive < PROBES ? 1 : (int)keepalive / PROBES,
 	    probes = PROBES;
-	unsigned int user = (unsigned int)keepalive * 2000;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (!keepalive)
@@ -272,5 +271,13 @@ void net_tune(int fd, uint64_t keepalive)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &step, sizeof(step));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user, sizeof(user));
+}
+
+bool net_unanswered(int fd, int64_t ms)
+{
+	struct tcp_info i;
+	socklen_t n = sizeof(i);
+
+	return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &n) && i.tcpi_last_ack_recv >= ms &&
+	       ((i.tcpi_unacked && i.tcpi_retransmits) || i.tcpi_probes >= PROBES / 2);
 }

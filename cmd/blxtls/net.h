@@ -3,6 +3,7 @@
 #ifndef BLX_NET_H
 #define BLX_NET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -45,9 +46,14 @@ void net_own(int fd, char text[NET_TEXT]);
 // the connection would be reset, and what was said before be lost.
 void net_drain(int fd);
 
-// What connections have: no delay, and if KEEPALIVE (seconds) is not 0 questions after so long, and
-// an end when what was sent is not acknowledged for twice as long. A socket that is not of TCP
-// stays as it is.
+// What connections have: no delay, and if KEEPALIVE (seconds) is not 0 questions after so long
+// without a word, and an end after twice as long. A socket that is not of TCP stays as it is.
 void net_tune(int fd, uint64_t keepalive);
+
+// What was sent was sent again, or questions for room were not answered, and nothing has been heard
+// for MS: nobody is there. That is what keepalive does not see, as it asks only if there is nothing
+// to send. (TCP_USER_TIMEOUT would also end a connection to who is there but has no room:
+// tcp_probe_timer(), net/ipv4/tcp_timer.c.)
+bool net_unanswered(int fd, int64_t ms);
 
 #endif

@@ -33,6 +33,7 @@ struct pump {
 	int pidfd, status; // the command's
 	bool exited;
 	int64_t moved_ms, closed_ms; // when something went; when we closed
+	int64_t ask_ms;              // when to look whether the other host answers
 	struct fault *f;
 };
 

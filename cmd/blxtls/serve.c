@@ -186,6 +186,7 @@ enum blx_exit serve(const struct remote *r, struct tls *t, int fd)
 			    .in = STDIN_FILENO,
 			    .out = STDOUT_FILENO,
 			    .timeout_ms = (int64_t)o->timeout * 1000,
+			    .silence_ms = (int64_t)o->keepalive * 2000,
 			    .rate = &rate,
 			    .serves = o->cmd};
 

@@ -174,6 +174,8 @@ static int patience(const struct pump *p, int64_t now)
 		return 0;
 	if (s->timeout_ms)
 		earlier(&end, p->moved_ms + s->timeout_ms);
+	if (s->silence_ms)
+		earlier(&end, p->ask_ms);
 	if (s->in >= 0 && p->send_ms > now)
 		earlier(&end, p->send_ms);
 	if (p->closed && s->serves)
@@ -201,6 +203,17 @@ static void choose(const struct pump *p, int64_t now, struct pollfd all[PARTIES]
 	all[COMMAND] = (struct pollfd){.fd = p->exited ? -1 : p->pidfd, .events = POLLIN};
 }
 
+static bool is_unanswered(struct pump *p)
+{
+	const struct session *s = p->s;
+	int64_t now = net_now_ms();
+
+	if (!s->silence_ms || now < p->ask_ms)
+		return false;
+	p->ask_ms = now + s->silence_ms / 4;
+	return net_unanswered(s->socket, s->silence_ms);
+}
+
 static int wait_all(struct pump *p, struct pollfd all[PARTIES])
 {
 	const struct session *s = p->s;
@@ -216,6 +229,9 @@ static int wait_all(struct pump *p, struct pollfd all[PARTIES])
 	}
 	if (stopped(s))
 		return fault_set(p->f, BLX_SYSTEM, "stopped by signal %d", (int)*s->stop);
+	if (is_unanswered(p))
+		return fault_set(p->f, BLX_CORRUPT,
+				 "cut: the other host does not answer (--keepalive)");
 	if (s->timeout_ms && net_now_ms() - p->moved_ms >= s->timeout_ms)
 		return fault_set(p->f, BLX_CORRUPT, "cut: nothing went either way for %lld s",
 				 (long long)(s->timeout_ms / 1000));

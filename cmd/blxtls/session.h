@@ -23,6 +23,7 @@ struct session {
 		     // output
 	pid_t command;      // it; 0: it could not be started
 	int64_t timeout_ms; // of nothing going either way; 0: none
+	int64_t silence_ms; // of the other host to what we send; 0: as long as the kernel will
 	struct rate *rate;
 	struct progress *progress; // or NULL
 	// Set by the handler of signals that are blocked but while waiting: cut it. NULL: none.
