@@ -370,7 +370,8 @@ static int explain(struct tls *t, int r, enum blx_exit code, struct fault *f)
 		fault_set(f, code,
 			  t->shaken ? "cut: the connection ended without close_notify"
 				    : "it went away during the handshake");
-	} else if (kind == SSL_ERROR_SYSCALL && saved) {
+	} else if (saved && (kind == SSL_ERROR_SYSCALL || kind == SSL_ERROR_ZERO_RETURN)) {
+		// the latter where writing fails once the other end has said close_notify
 		fault_set(f, code, "cut: %s", strerror(saved));
 	} else {
 		fault_set(f, code, "TLS: %s", tls_reason());

@@ -24,10 +24,10 @@ struct pump {
 	size_t from_at, from_n;
 	const uint8_t *data;
 	size_t n;
-	bool dry;          // tls_read said AGAIN: poll
-	bool peer_eof;     // no more data comes
-	bool peer_closed;  // its close_notify
-	bool fin, hung_up; // the other end's socket is through one way, both ways
+	bool dry;         // tls_read said AGAIN: poll
+	bool peer_eof;    // no more data comes
+	bool peer_closed; // its close_notify
+	bool hung_up;     // the socket is through both ways
 	struct wire wire;
 
 	int pidfd, status; // the command's

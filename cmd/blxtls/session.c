@@ -152,8 +152,7 @@ static bool ended(struct pump *p, enum blx_exit *code)
 		return p->closed || p->broken.code;
 	}
 	*code = BLX_OK;
-	// it has all that it wanted, if it went away altogether
-	return p->closed || (!p->broken.code && (p->fin || p->hung_up) && !p->to_n);
+	return p->closed;
 }
 
 // ---- waiting
@@ -196,8 +195,6 @@ static void choose(const struct pump *p, int64_t now, struct pollfd all[PARTIES]
 	all[SOCKET] = (struct pollfd){.fd = p->hung_up ? -1 : s->socket, .events = p->wanted};
 	if (!p->n && !p->peer_closed)
 		all[SOCKET].events |= POLLIN;
-	if (!p->ours && p->peer_closed && !p->fin)
-		all[SOCKET].events |= POLLRDHUP;
 	all[IN] = (struct pollfd){.fd = room ? s->in : -1, .events = POLLIN};
 	all[OUT] = (struct pollfd){.fd = p->unread ? -1 : s->out, .events = p->n ? POLLOUT : 0};
 	all[COMMAND] = (struct pollfd){.fd = p->exited ? -1 : p->pidfd, .events = POLLIN};
@@ -244,7 +241,6 @@ static int look(struct pump *p, const struct pollfd all[PARTIES])
 
 	if (all[SOCKET].revents & (POLLIN | gone))
 		p->dry = false;
-	p->fin |= all[SOCKET].revents & POLLRDHUP;
 	p->hung_up |= all[SOCKET].revents & gone;
 	if (all[COMMAND].revents)
 		reap_command(p);
@@ -272,6 +268,9 @@ static enum blx_exit run(struct pump *p)
 		pump_send(p);
 		if (ended(p, &code))
 			return code;
+		if (p->hung_up && p->peer_closed && !p->ours && !p->closed && !p->broken.code)
+			fault_set(&p->broken, BLX_CORRUPT,
+				  "cut: the other side went before our input had ended");
 		if (p->broken.code && (p->peer_closed || p->dry)) {
 			*p->f = p->broken;
 			return cut(p);
