@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ int user_become(const char *user, struct fault *f)
 		return -1;
 	if (initgroups(p->pw_name, gid) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
 		return fault_errno(f, "--user %s", user);
+	prctl(PR_SET_DUMPABLE, 0); // fs.suid_dumpable has taken its place
 	if (uid && !setuid(0))
 		return fault_set(f, BLX_SYSTEM, "--user %s: root could not be given up", user);
 	return 0;
