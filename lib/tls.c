@@ -63,7 +63,7 @@ static long reader_ctrl(BIO *b, int cmd, long num, void *ptr)
 
 static BIO_METHOD *reader_new(void)
 {
-	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+	BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "socket");
 
 	if (m && BIO_meth_set_read(m, reader_read) && BIO_meth_set_ctrl(m, reader_ctrl))
 		return m;
