@@ -131,8 +131,11 @@ static void send_some(struct pump *p)
 
 int pump_close_out(struct pump *p)
 {
-	int bad = close(p->s->out);
+	int bad;
 
+	if (p->one_sock)
+		shutdown(p->s->out, SHUT_WR);
+	bad = close(p->s->out);
 	p->s->out = -1;
 	return bad && !p->s->serves ? fault_errno(p->f, "standard output") : 0;
 }
@@ -272,7 +275,7 @@ int pump_end(struct pump *p)
 				? "cut: the other side failed"
 				: "cut: the other side said an end before that of its data");
 	// whom a command's end has been told need not say one
-	if (p->ours && p->peer_closed && !p->wire.ended && !(p->s->serves && p->closed))
+	if (p->ours && p->peer_closed && !p->wire.ended && !(p->s->serves && p->end_sent))
 		return fault_set(p->f, BLX_CORRUPT, "cut: the other side went without an end");
 	return p->peer_eof && p->s->out >= 0 ? pump_close_out(p) : 0;
 }

@@ -9,6 +9,7 @@ struct pump {
 	struct session *s;
 	bool ours;     // messages; else the data as it is
 	bool out_sock; // OUT is a socket
+	bool one_sock; // and IN the same, so that closing OUT tells nobody
 	bool unread;   // nobody reads it any more
 
 	uint8_t *to; // to the other end: TO_N bytes at TO_AT

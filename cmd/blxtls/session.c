@@ -283,11 +283,13 @@ static enum blx_exit run(struct pump *p)
 // A pipe of ours alone: what others do with it must not change because we do not wait in write(2).
 static void unblock_out(struct pump *p)
 {
-	struct stat st;
+	struct stat st, in;
 
 	if (p->s->out < 0 || fstat(p->s->out, &st))
 		return;
 	p->out_sock = S_ISSOCK(st.st_mode);
+	p->one_sock = p->out_sock && !fstat(p->s->in, &in) && in.st_dev == st.st_dev &&
+		      in.st_ino == st.st_ino;
 	if (!S_ISFIFO(st.st_mode) || p->s->serves)
 		return;
 	char path[32];
