@@ -164,14 +164,18 @@ more_begun() {
   has "$OTHER_ID"
   away
   # what cannot even begin says nothing there
-  started "$TOOLS/activate.py" inetd "0.0.0.0:$PORT" blxtls --inetd --key none.key --allow "$K/peers" -- cat
-  near timeout 20 python3 -c '
+  for args in "--key none.key" "--key $K/far.key --none"; do
+    # shellcheck disable=SC2086
+    started "$TOOLS/activate.py" inetd "0.0.0.0:$PORT" blxtls --inetd $args --allow "$K/peers" -- cat
+    near timeout 20 python3 -c '
 import socket, sys
 got, sock = b"", socket.create_connection((sys.argv[1], int(sys.argv[2])))
 while part := sock.recv(4096):
     got += part
 sys.exit(len(got) != 0)' "$FAR4" "$PORT"
-  run -3 connect </dev/null
+    run -3 connect </dev/null
+    away
+  done
 }
 
 @test "--inetd logs to syslog" {

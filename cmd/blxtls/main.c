@@ -52,8 +52,8 @@ static void keep_words_here(void)
 	struct stat in, err;
 	int null;
 
-	if (fstat(STDIN_FILENO, &in) || fstat(STDERR_FILENO, &err) || in.st_dev != err.st_dev ||
-	    in.st_ino != err.st_ino)
+	if (fstat(STDIN_FILENO, &in) || fstat(STDERR_FILENO, &err) || !S_ISSOCK(in.st_mode) ||
+	    in.st_dev != err.st_dev || in.st_ino != err.st_ino)
 		return;
 	FILE *log = fopencookie(NULL, "w", (cookie_io_functions_t){.write = to_syslog});
 	if (!log || (null = open("/dev/null", O_RDWR)) < 0)
@@ -103,7 +103,6 @@ static enum blx_exit serve_inetd(const struct options *o)
 	if (listens)
 		die_usage("--inetd: standard input waits for connections: 'nowait' (inetd), "
 			  "Accept=yes (systemd)");
-	keep_words_here();
 	return serve_one(o, STDIN_FILENO);
 }
 
@@ -128,6 +127,7 @@ int main(int argc, char **argv)
 {
 	// keys are in memory: no core, and nobody but root looks in
 	prctl(PR_SET_DUMPABLE, 0);
+	keep_words_here(); // those on the command line, too
 	if (argc > 1 && !strcmp(argv[1], "keygen"))
 		cmd_keygen(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "fingerprint"))
