@@ -88,6 +88,8 @@ static void sweep(struct listener *l)
 static void leave(struct pending *p)
 {
 	shutdown(p->fd, SHUT_WR);
+	tls_free(p->tls);
+	p->tls = NULL;
 	p->leaving = true;
 	p->events = POLLIN;
 	p->end_ms = net_now_ms() + LINGER_MS;
