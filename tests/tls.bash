@@ -107,6 +107,11 @@ gone() {
   ! kill -0 "$1" 2>/dev/null || [ "$(ps -o stat= -p "$1" | cut -c1)" = Z ]
 }
 
+# gone_children PID: none is left of them.
+gone_children() {
+  [ -z "$(ps -o pid= --ppid "$1")" ]
+}
+
 # End what the test has started.
 away() {
   local pid

@@ -144,10 +144,6 @@ piped() {
   [ "$reply $status" = "reply 0" ] || fail "$reply $status: $(<err)"
 }
 
-gone_children() {
-  [ -z "$(ps -o pid= --ppid "$1")" ]
-}
-
 # ---- the verdict
 
 @test "the far command's status is the near side's, and what is not of blx is 3" {

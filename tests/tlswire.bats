@@ -178,7 +178,7 @@ memory() {
         < <(echo hello)
       [ "$output" = hello ]
     done
-    [ "$(ps -o pid= --ppid "$LISTENER" | wc -l)" = 0 ]
+    await gone_children "$LISTENER" # those at the door have no process
     grown=$(($(memory) - before))
     echo "# $kind: $grown KiB more" >&3
     [ "$grown" -lt $((100 * 1024)) ]
