@@ -410,18 +410,36 @@ ssize_t tls_read(struct tls *t, void *buf, size_t n, struct fault *f)
 	return explain(t, r, BLX_CORRUPT, f);
 }
 
+// Have a new key, if it is time, or the other end has asked for it. While that cannot be said,
+// OpenSSL reads nothing either, and two ends that have to say it at once would wait for each other:
+// only if there is room. 0, or TLS_AGAIN.
+static int change_key(struct tls *t)
+{
+	bool asked = SSL_get_key_update_type(t->ssl) != SSL_KEY_UPDATE_NONE;
+	struct pollfd p = {.fd = SSL_get_wfd(t->ssl), .events = POLLOUT};
+
+	// the kernel cannot change keys
+	if (!asked && (t->since_key < t->x->rekey || t->ktls))
+		return 0;
+	if (poll(&p, 1, 0) <= 0) {
+		t->events = POLLOUT;
+		return TLS_AGAIN;
+	}
+	// while a record is half written nobody can
+	if (!asked && SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
+		t->since_key = 0;
+	ERR_clear_error();
+	return 0;
+}
+
 ssize_t tls_write(struct tls *t, const void *buf, size_t n, struct fault *f)
 {
 	size_t sent;
 
 	ERR_clear_error();
 	errno = 0;
-	// the kernel cannot change them; while a record is half written nobody can
-	if (t->since_key >= t->x->rekey && !t->ktls) {
-		if (SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
-			t->since_key = 0;
-		ERR_clear_error();
-	}
+	if (change_key(t))
+		return TLS_AGAIN;
 	int r = SSL_write_ex(t->ssl, buf, n, &sent);
 	if (r <= 0)
 		return explain(t, r, BLX_CORRUPT, f);
