@@ -144,6 +144,19 @@ piped() {
   [ "$reply $status" = "reply 0" ] || fail "$reply $status: $(<err)"
 }
 
+@test "a reader that takes its time does not make it a cut" {
+  served --once -- head -c 1500000 "$K/back"
+  piped
+  exec 8>&-
+  sleep 11 # more than a listener waits for others than blxtls
+  timeout 20 cat <&9 >got
+  cmp got <(head -c 1500000 "$K/back")
+  status=0
+  wait "$LISTENER" || status=$?
+  [ "$status" = 0 ]
+  logged "done: 0 bytes in, 1500000 out"
+}
+
 # ---- the verdict
 
 @test "the far command's status is the near side's, and what is not of blx is 3" {

@@ -134,7 +134,8 @@ static bool command_ended(struct pump *p, enum blx_exit *code)
 		*code = judge_end(&p->end, false, p->f);
 		return true;
 	}
-	if (net_now_ms() - p->closed_ms < LINGER_MS)
+	// one of ours does when who reads there has it all; others may never say it
+	if (p->ours || net_now_ms() - p->closed_ms < LINGER_MS)
 		return false;
 	fault_set(p->f, BLX_CORRUPT, "cut: the other side did not confirm its end");
 	*code = BLX_CORRUPT;
@@ -177,7 +178,7 @@ static int patience(const struct pump *p, int64_t now)
 		earlier(&end, p->ask_ms);
 	if (s->in >= 0 && p->send_ms > now)
 		earlier(&end, p->send_ms);
-	if (p->closed && s->serves)
+	if (p->closed && s->serves && !p->ours)
 		earlier(&end, p->closed_ms + LINGER_MS);
 	if (end < 0)
 		return -1;
