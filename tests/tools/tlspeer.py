@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The other end of blxtls, by another implementation of blx/1 (blxtls(1), WIRE), which can be wrong on purpose.
 
-tlspeer.py client|server KEY ADDRESS PORT CASE; without arguments it prints the cases.
+tlspeer.py client|server KEY ADDRESS PORT; without arguments it prints the cases.
 
-Sends the messages of CASE; a server takes one connection and says `here` when it waits for it. Then it reads to the end,
-and its last line is what it saw: how many bytes of data, the ends (HOW/STATUS), and how the connection ended.
+In one connection after the other it says the messages of a case, as the client, or as the server, which says `here` when
+it listens. Then it reads to the end, and prints the case, the client's port, and what it saw: how many bytes of data, the
+ends (HOW/STATUS), and how the connection ended.
 """
 import socket, ssl, struct, sys
 
@@ -93,24 +94,14 @@ class Tls:
         self.flush()
 
 
-def connect(role, key, address, port):
+def new_context(role, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if role == 'server' else ssl.PROTOCOL_TLS_CLIENT)
-    # Python's default takes a connection that only ends for one that said so
-    context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0x80)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.load_cert_chain(key)
     context.set_alpn_protocols(['blx/1'])
-    if role == 'client':
-        sock = socket.create_connection((address, port), 20)
-    else:
-        server = socket.create_server((address, port))
-        server.settimeout(20)
-        print('here', flush=True)
-        sock, _ = server.accept()
-        sock.settimeout(20)
-    return Tls(sock, context, role == 'server')
+    return context
 
 
 def decode(got):
@@ -162,7 +153,20 @@ def converse(tls, case):
 if len(sys.argv) == 1:
     print('\n'.join(CASES))
     sys.exit(0)
-role, key, address, port, case = sys.argv[1:]
-got, how = converse(connect(role, key, address, int(port)), case)
-data, _, ends = decode(got)
-print(data, *ends, how)
+role, key, address, port = sys.argv[1:]
+context = new_context(role, key)
+if role == 'server':
+    server = socket.create_server((address, int(port)))
+    server.settimeout(20)
+    print('here', flush=True)
+for case in CASES:
+    if role == 'server':
+        sock, (_, client) = server.accept()
+        sock.settimeout(20)
+    else:
+        sock = socket.create_connection((address, int(port)), 20)
+        client = sock.getsockname()[1]
+    got, how = converse(Tls(sock, context, role == 'server'), case)
+    sock.close()
+    data, _, ends = decode(got)
+    print(case, client, data, *ends, how, flush=True)
