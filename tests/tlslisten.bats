@@ -427,6 +427,18 @@ EOF
   near ip -6 route del unreachable 2001:db8::99
 }
 
+@test "--bind says from which address" {
+  served -- sh -c 'echo "$BLX_PEER_ADDRESS"'
+  near ip address add 192.0.2.9/24 dev wire
+  run -0 connect --bind 192.0.2.9 </dev/null
+  near ip address del 192.0.2.9/24 dev wire
+  [[ $output == 192.0.2.9:* ]] || fail "$output"
+  run -3 connect --bind 192.0.2.200 </dev/null
+  has "connect to $FAR4:$PORT from 192.0.2.200: Cannot assign requested address"
+  run -3 connect --bind ::1 </dev/null
+  has "from ::1"
+}
+
 @test "a listener keeps to its addresses" {
   listens_at() {
     far ss -Hltn | awk '{ print $4 }' | sort | tr '\n' ' '

@@ -21,6 +21,7 @@ struct options {
 	struct peers peers; // of --peer
 	uint64_t max, per_peer;
 	const char *user;
+	const char *bind;
 	uint64_t connect_timeout, timeout, keepalive; // seconds
 	uint64_t rate;                                // bytes a second
 	char **cmd;                                   // NULL: standard input and output

@@ -19,7 +19,7 @@ static enum blx_exit connect_to(const struct options *o)
 	struct remote r = {.o = o};
 	struct fault f;
 	struct tls_context *x = make_context(o, &f);
-	int fd = x ? net_connect(&o->to, o->family, end, r.address, &f) : -1;
+	int fd = x ? net_connect(&o->to, o->bind, o->family, end, r.address, &f) : -1;
 
 	if (fd < 0)
 		die_fault(&f);

@@ -109,8 +109,23 @@ static int connect_until(int fd, const struct addrinfo *to, int64_t end)
 	return n <= 0 || bad ? -1 : 0;
 }
 
-int net_connect(const struct net_address *a, int family, int64_t end_ms, char peer[NET_TEXT],
-		struct fault *f)
+// Connect from FROM, a name or an address, of that family.
+static int bind_to(int fd, int family, const char *from)
+{
+	struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM}, *all;
+
+	if (getaddrinfo(from, NULL, &hints, &all)) {
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	int bad = bind(fd, all->ai_addr, all->ai_addrlen), keep = errno;
+	freeaddrinfo(all);
+	errno = keep;
+	return bad;
+}
+
+int net_connect(const struct net_address *a, const char *from, int family, int64_t end_ms,
+		char peer[NET_TEXT], struct fault *f)
 {
 	struct addrinfo *all = NULL;
 	int fd = -1, left = 0;
@@ -123,9 +138,14 @@ int net_connect(const struct net_address *a, int family, int64_t end_ms, char pe
 		int64_t now = net_now_ms();
 		format(i->ai_addr, i->ai_addrlen, peer);
 		fd = socket(i->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (fd >= 0 && !connect_until(fd, i, now + (end_ms - now) / left))
+		bool bound = fd >= 0 && (!from || !bind_to(fd, i->ai_family, from));
+		if (bound && !connect_until(fd, i, now + (end_ms - now) / left))
 			break;
-		fault_errno(f, "%s:%s: connect to %s", a->host, a->port, peer);
+		if (fd < 0 || bound)
+			fault_errno(f, "%s:%s: connect to %s", a->host, a->port, peer);
+		else
+			fault_errno(f, "%s:%s: connect to %s from %s", a->host, a->port, peer,
+				    from);
 		if (fd >= 0)
 			close(fd);
 		fd = -1;

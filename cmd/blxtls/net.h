@@ -22,10 +22,10 @@ int net_parse(struct net_address *a, const char *text, struct fault *f);
 int64_t net_now_ms(void); // CLOCK_MONOTONIC
 
 // Connect to the first of A's addresses (FAMILY: AF_UNSPEC, AF_INET, AF_INET6) that answers before
-// END_MS, each having an even share of the time that is left. A socket, or -1 with what the last
-// one said.
-int net_connect(const struct net_address *a, int family, int64_t end_ms, char peer[NET_TEXT],
-		struct fault *f);
+// END_MS, each having an even share of the time that is left; from the address FROM, unless it is
+// NULL. A socket, or -1 with what the last one said.
+int net_connect(const struct net_address *a, const char *from, int family, int64_t end_ms,
+		char peer[NET_TEXT], struct fault *f);
 
 // Listen at all of A's addresses: sockets to FDS, MAX at the most. How many; -1.
 int net_listen(const struct net_address *a, int family, int *fds, int max, struct fault *f);

@@ -44,6 +44,7 @@ static const char usage[] =
 	"      --rate R             send R bytes a second at most; K, M, G, T are powers of 1024\n"
 	"      --no-ktls            do not let the kernel encrypt\n"
 	"  -4, -6                   IPv4 only, IPv6 only\n"
+	"      --bind ADDRESS       connect from ADDRESS\n"
 	"  -v, --verbose            say whom the connection is with, and how it is encrypted\n"
 	"      --progress           show how much has gone\n"
 	"  -h, --help               this text\n"
@@ -106,6 +107,7 @@ enum {
 	KEEP,
 	RATE,
 	NO_KTLS,
+	BIND,
 	PROGRESS,
 	VERSION,
 	LISTEN,
@@ -155,6 +157,9 @@ static void take(struct options *o, int c)
 		break;
 	case CRL:
 		o->crl = optarg;
+		break;
+	case BIND:
+		o->bind = optarg;
 		break;
 	case NO_KTLS:
 		o->ktls = false;
@@ -215,6 +220,8 @@ static void check_listener(const struct options *o, int operands, char **argv)
 			  o->inetd ? "--inetd" : "--listen");
 	if (!o->cmd && (o->inetd || !o->once))
 		die_usage("a command is expected behind '--'%s", o->inetd ? "" : ", or --once");
+	if (o->bind)
+		die_usage("--bind is for the near side; --listen HOST:PORT has an address");
 	if (o->inetd && (o->max || o->per_peer || o->once))
 		die_usage("--max, --per-peer and --once are for --listen: inetd has limits of its "
 			  "own");
@@ -273,6 +280,7 @@ struct options parse_options(int argc, char **argv)
 		{"keepalive", required_argument, NULL, KEEP},
 		{"rate", required_argument, NULL, RATE},
 		{"no-ktls", no_argument, NULL, NO_KTLS},
+		{"bind", required_argument, NULL, BIND},
 		{"progress", no_argument, NULL, PROGRESS},
 		{"verbose", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
