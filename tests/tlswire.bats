@@ -196,7 +196,7 @@ no_sockets() {
 }
 
 @test "of five thousand that are silent the oldest go, and a good one comes in" {
-  served --connect-timeout 60 -- cat
+  started prlimit --nofile=8192 blxtls --listen ":$PORT" --key "$K/far.key" --allow "$K/peers" --connect-timeout 60 -- cat
   crowd 5000 silent
   run -0 connect < <(echo hello)
   [ "$output" = hello ]
