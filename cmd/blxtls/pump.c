@@ -268,7 +268,11 @@ int pump_end(struct pump *p)
 	if (p->from_n || p->n)
 		return 0;
 	p->peer_eof = p->ours ? p->wire.eof || (p->wire.ended && !p->s->serves) : p->peer_closed;
-	if (p->s->serves && p->wire.ended && !p->wire.eof)
+	// it cannot have written what it has not got, and reads no more
+	if (p->wire.ended && p->wire.end.how == WIRE_DONE && !p->eof_sent)
+		return fault_set(p->f, BLX_CORRUPT,
+				 "cut: the other side said an end before that of our data");
+	if (p->s->serves && p->wire.ended && (!p->wire.eof || p->wire.end.how == WIRE_FAILED))
 		return fault_set(
 			p->f, BLX_CORRUPT,
 			p->wire.end.how == WIRE_FAILED
