@@ -157,6 +157,49 @@ piped() {
   logged "done: 0 bytes in, 1500000 out"
 }
 
+@test "an output that fails after the input has ended ends the far command all the same" {
+  served -- sh -c 'cat >/dev/null; head -c 3M /dev/zero; sleep 0.1; head -c 3M /dev/zero'
+  # shellcheck disable=SC2016
+  run -3 near sh -c 'exec timeout 20 "$@" </dev/null >/dev/full' sh blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:$PORT"
+  await gone_children "$LISTENER"
+}
+
+@test "a near side that is killed while both ways are full leaves nothing behind" {
+  served -- cat
+  mkfifo out
+  exec 9<>out # nobody reads it
+  background near blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:$PORT" </dev/zero >out 2>err
+  await full "$JOB"
+  kill -9 "$JOB"
+  await gone_children "$LISTENER"
+  exec 9<&-
+  run -0 connect </dev/null
+}
+
+# full PID: it has been reading, and does no more.
+full() {
+  local before
+  before=$(read_by "$1")
+  [ "$before" -gt 100000 ] && sleep 0.3 && [ "$(read_by "$1")" = "$before" ]
+}
+
+read_by() {
+  sed -n 's/^rchar: //p' "/proc/$1/io"
+}
+
+@test "a far command that is busy for longer than --keepalive gets all" {
+  served --keepalive 1 -- sh -c 'sleep 5; cat >got'
+  connect --keepalive 1 <"$K/there"
+  cmp got "$K/there"
+}
+
+@test "a listener that inherits that SIGCHLD is ignored hears of its commands' ends" {
+  started env --ignore-signal=CHLD blxtls --listen ":$PORT" --key "$K/far.key" --allow "$K/peers" -- sh -c 'cat; exit 5'
+  run -5 connect </dev/null
+  run -5 connect </dev/null
+  logged "exit 5: 0 bytes in" 2
+}
+
 # ---- the verdict
 
 @test "the far command's status is the near side's, and what is not of blx is 3" {

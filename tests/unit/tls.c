@@ -141,6 +141,34 @@ static void keys_change(void)
 	disconnect(e);
 }
 
+// Each sends all that goes before it reads: both come to a change of keys with full buffers.
+static void keys_change_at_once(uint64_t rekey)
+{
+	enum { ALL = 20000000, STUCK = 1000 };
+	static uint8_t bytes[100000];
+	struct end e[2] = {{.expected = prints[1]}, {.expected = prints[0]}};
+	struct fault f[2] = {{.text = ""}, {.text = ""}}, why;
+	size_t sent[2] = {0}, got[2] = {0};
+	ssize_t r = TLS_AGAIN;
+
+	connect_ends(e, (const char *const[]){"a", "b"}, rekey);
+	bool good = !shake(e, f);
+	for (int stuck = 0; good && (got[0] < ALL || got[1] < ALL) && stuck < STUCK; stuck++) {
+		for (int i = 0; i < 2; i++)
+			while (sent[i] < ALL &&
+			       (r = tls_write(e[i].t, bytes, sizeof(bytes), &why)) > 0)
+				sent[i] += (size_t)r;
+		for (int i = 0; i < 2; i++)
+			for (; (r = tls_read(e[i].t, bytes, sizeof(bytes), &why)) > 0; stuck = 0)
+				got[i] += (size_t)r;
+		good = r == TLS_AGAIN;
+	}
+	ok(good && got[0] >= ALL && got[1] >= ALL,
+	   "both change their keys at once, every %llu bytes: %zu and %zu of %d",
+	   (unsigned long long)rekey, got[0], got[1], ALL);
+	disconnect(e);
+}
+
 static void strangers(void)
 {
 	struct end e[2] = {{.expected = prints[0]}, {.expected = prints[0]}};
@@ -243,6 +271,9 @@ int main(void)
 	   "two keys: %s", f.text);
 	both_ways();
 	keys_change();
+	keys_change_at_once(1000);
+	keys_change_at_once(100000);
+	keys_change_at_once(3333333);
 	strangers();
 	identities();
 	key_files();
