@@ -29,7 +29,7 @@ teardown_file() {
 prey() {
   head -c "$1" /dev/urandom >reply
   # shellcheck disable=SC2016
-  served --per-peer 8 --connect-timeout 3 --timeout "${IDLE:-20}" -- \
+  served --per-peer 32 --connect-timeout 3 --timeout "${IDLE:-20}" -- \
     sh -c '{ cat && echo CLEAN; } >"inputs/${BLX_PEER_ADDRESS##*:}.$$" && cat reply'
 }
 
