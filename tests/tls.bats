@@ -318,7 +318,9 @@ read_by() {
   started "$TOOLS/activate.py" listen "0.0.0.0:$PORT,[::1]:$PORT" blxtls --listen systemd --key "$K/far.key" \
     --allow "$K/peers" -- sh -c 'ls /proc/$$/fd; grep -E "Sig(Blk|Ign)" /proc/self/status; env | grep LISTEN_; :'
   run -0 connect </dev/null
-  [ "$output" = $'0\n1\n2\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000' ] || fail "$output"
+  [[ $output =~ ^0$'\n'1$'\n'2$'\n'SigBlk:$'\t'0000000000000000$'\n'SigIgn:$'\t'([0-9a-f]{16})$ ]] || fail "$output"
+  # 32 and 33 are the C library's own, and stay as whoever started the tests has them
+  [ $((0x${BASH_REMATCH[1]} & ~0x180000000)) = 0 ] || fail "$output"
 }
 
 # ---- the command line
