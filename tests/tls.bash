@@ -102,6 +102,20 @@ connect() {
   near timeout -k 1 60 blxtls --key "$K/near.key" --peer "$FAR_ID" "$@" "$FAR4:$PORT"
 }
 
+# crowd COUNT KIND: has come when this returns; it leaves when descriptor 7 is closed.
+crowd() {
+  rm -f stay
+  mkfifo stay
+  exec 7<>stay
+  background near "$TOOLS/tlscrowd.py" "$FAR4" "$PORT" "$1" "$2" <stay >crowd.out 2>crowd.err 7>&-
+  await grep -q here crowd.out || fail "$(<crowd.err)"
+}
+
+crowd_leaves() {
+  exec 7>&-
+  await gone "$JOB"
+}
+
 # gone PID: it has ended, or is a zombie of this shell.
 gone() {
   ! kill -0 "$1" 2>/dev/null || [ "$(ps -o stat= -p "$1" | cut -c1)" = Z ]

@@ -289,8 +289,11 @@ while True:
   run -0 connect </dev/null
   cp "$K/other.key" mine.key
   run -0 connect </dev/null
+  crowd 20 half # whose handshakes go on as they have begun
   kill -HUP "$LISTENER"
   await takes "$OTHER_ID"
+  crowd_leaves
+  takes "$OTHER_ID"
   echo nothing >mine.key
   kill -HUP "$LISTENER"
   logged "mine.key: "

@@ -143,20 +143,6 @@ ways_to_cut() {
 
 # ---- crowds
 
-# crowd COUNT KIND: has come when this returns; it leaves when descriptor 7 is closed.
-crowd() {
-  rm -f stay
-  mkfifo stay
-  exec 7<>stay
-  background near "$TOOLS/tlscrowd.py" "$FAR4" "$PORT" "$1" "$2" <stay >crowd.out 2>crowd.err 7>&-
-  await grep -q here crowd.out || fail "$(<crowd.err)"
-}
-
-crowd_leaves() {
-  exec 7>&-
-  await gone "$JOB"
-}
-
 # of the listener, in KiB
 memory() {
   awk '/^VmRSS:/ { print $2 }' "/proc/$LISTENER/status"
