@@ -278,6 +278,22 @@ read_by() {
   logged "near: cut"
 }
 
+@test "a far command that would write for ever ends with the connection, though its input had ended" {
+  served -- sh -c 'cat >/dev/null; yes'
+  background near blxtls --key "$K/near.key" --peer "$FAR_ID" "$FAR4:$PORT" </dev/null >/dev/null 2>err
+  await talking "$LISTENER"
+  kill -9 "$JOB"
+  await gone_children "$LISTENER"
+  logged "near: cut"
+}
+
+# talking PID: a process that it made has written something.
+talking() {
+  local child
+  child=$(ps -o pid= --ppid "$1" | tr -d ' ')
+  [ -n "$child" ] && [ "$(sed -n 's/^wchar: //p' "/proc/$child/io")" -gt 1000000 ]
+}
+
 @test "a listener that is killed is a cut connection" {
   served -- sh -c 'cat >got; echo eof >>events'
   connect </dev/zero 2>err 3>&- &

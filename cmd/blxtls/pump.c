@@ -7,7 +7,7 @@
 #include "net.h"
 #include "pump.h"
 
-enum { RATE_STEPS = 20 };
+enum { RATE_STEPS = 20, DISCARD_MAX = 1 << 20 };
 
 // ---- to the other end
 
@@ -33,10 +33,14 @@ void pump_close_in(struct pump *p)
 
 void pump_discard(struct pump *p)
 {
-	char sink[4096];
+	char sink[65536];
 	ssize_t n = read(p->s->in, sink, sizeof(sink));
 
-	if (!n || (n < 0 && errno != EINTR && errno != EAGAIN))
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n > 0)
+		p->discarded += (size_t)n;
+	if (n <= 0 || p->discarded > DISCARD_MAX)
 		pump_close_in(p);
 }
 

@@ -19,6 +19,7 @@ struct pump {
 	short wanted;        // sending waits for this event of the socket; 0: it does not
 	int64_t send_ms;     // not before
 	struct fault broken; // sending failed: code not 0
+	size_t discarded;    // bytes, since
 
 	uint8_t *from; // from it, PUMP_FROM bytes: FROM_N bytes at FROM_AT, of which N at DATA are
 		       // to be written now
@@ -44,7 +45,8 @@ enum { PUMP_FROM = 4 * WIRE_MAX };
 
 // IN can be read, and there is room.
 int pump_read(struct pump *p);
-// The same where nobody is to hear it.
+// IN can be read, and nobody wants it: an ack does no harm, but a command that has much to say need
+// not say it, and gets SIGPIPE.
 void pump_discard(struct pump *p);
 // Send what is there, and, in its time, that it ends. Failing to is no fault yet: P->broken.
 void pump_send(struct pump *p);
