@@ -230,6 +230,11 @@ static int receive(struct pump *p)
 {
 	ssize_t n = 1;
 
+	// what came before it has been taken
+	if (p->unreadable.code) {
+		*p->f = p->unreadable;
+		return -1;
+	}
 	p->from_at = 0;
 	while (n > 0 && p->from_n < PUMP_FROM) {
 		n = tls_read(p->s->tls, p->from + p->from_n, PUMP_FROM - p->from_n, p->f);
@@ -240,7 +245,10 @@ static int receive(struct pump *p)
 	p->peer_closed = !n;
 	if (p->from_n)
 		p->moved_ms = net_now_ms();
-	return n < 0 && n != TLS_AGAIN && !p->from_n ? -1 : 0;
+	if (n >= 0 || p->dry)
+		return 0;
+	p->unreadable = *p->f;
+	return p->from_n ? 0 : -1;
 }
 
 int pump_take(struct pump *p)

@@ -26,10 +26,11 @@ struct pump {
 	size_t from_at, from_n;
 	const uint8_t *data;
 	size_t n;
-	bool dry;         // tls_read said AGAIN: poll
-	bool peer_eof;    // no more data comes
-	bool peer_closed; // its close_notify
-	bool hung_up;     // the socket is through both ways
+	bool dry;                // tls_read said AGAIN: poll
+	struct fault unreadable; // or it failed: code not 0
+	bool peer_eof;           // no more data comes
+	bool peer_closed;        // its close_notify
+	bool hung_up;            // the socket is through both ways
 	struct wire wire;
 
 	int pidfd, status; // the command's
