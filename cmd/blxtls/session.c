@@ -65,6 +65,17 @@ static enum blx_exit judge_end(const struct wire_end *e, bool there, struct faul
 	return code;
 }
 
+// ppoll(2) lets a signal through only if nothing else is ready, which it may always be.
+static void hear_signals(const struct session *s)
+{
+	sigset_t held;
+
+	if (!s->stop)
+		return;
+	sigprocmask(SIG_SETMASK, &s->waiting, &held);
+	sigprocmask(SIG_SETMASK, &held, NULL);
+}
+
 static bool stopped(const struct session *s)
 {
 	return s->stop && *s->stop;
@@ -72,8 +83,12 @@ static bool stopped(const struct session *s)
 
 static void reap_command(struct pump *p)
 {
-	if (waitpid(p->s->command, &p->status, WNOHANG) != p->s->command)
+	pid_t got = waitpid(p->s->command, &p->status, WNOHANG);
+
+	if (!got || (got < 0 && errno == EINTR))
 		return;
+	if (got < 0)
+		p->status = W_EXITCODE(BLX_SYSTEM, 0); // nobody knows
 	p->exited = true;
 	judge_command(p);
 }
@@ -220,6 +235,7 @@ static int wait_all(struct pump *p, struct pollfd all[PARTIES])
 	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
 
 	choose(p, now, all);
+	hear_signals(s);
 	if (ppoll(all, PARTIES, ms < 0 ? NULL : &t, s->stop ? &s->waiting : NULL) < 0) {
 		if (errno != EINTR)
 			return fault_errno(p->f, "poll");
