@@ -43,6 +43,16 @@ blx_make() {
   [ -f root/opt/blx/share/doc/blx/sudoers ]
 }
 
+@test "without OpenSSL all is made but blxtls, and what belongs to it" {
+  run -0 make --no-print-directory -n -C "$TOP" BUILD="$PWD/none" TLS= CRYPTO= all units
+  has "bin/blxsum"
+  has "unit/digest"
+  [[ $output != *blxtls* && $output != *lib/tls* && $output != *-lssl* && $output != *-lcrypto* ]] || fail "$output"
+  run -0 make --no-print-directory -n -C "$TOP" BUILD="$PWD/none" TLS= CRYPTO= DESTDIR="$PWD/root" install
+  has "blxtrack.8"
+  [[ $output != *blxtls* ]] || fail "$output"
+}
+
 @test "every program has a page that is installed" {
   blx_make install DESTDIR="$ROOT"
   for program in blxtrack blxread blxpack blxapply blxls blxsum blxused blxtls; do
