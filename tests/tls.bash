@@ -6,7 +6,27 @@ NEAR4=192.0.2.1 FAR4=192.0.2.2 NEAR6=2001:db8::1 FAR6=2001:db8::2
 PORT=7000
 TOOLS=$TOP/tests/tools
 
-# ---- hosts (setup_file, teardown_file)
+# ---- around each suite and test, unless it has its own
+
+setup_file() {
+  hosts_up
+}
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  : >log
+}
+
+teardown() {
+  away
+  nothing_secret
+}
+
+teardown_file() {
+  hosts_down
+}
+
+# ---- hosts
 
 # Both, and keys in $K: near.key, far.key, other.key; NEAR_ID, FAR_ID, OTHER_ID are their fingerprints.
 hosts_up() {

@@ -10,20 +10,6 @@ setup_file() {
   head -c 64M /dev/urandom >"$K/back"
 }
 
-setup() {
-  cd "$BATS_TEST_TMPDIR" || return
-  : >log
-}
-
-teardown() {
-  away
-  nothing_secret
-}
-
-teardown_file() {
-  hosts_down
-}
-
 # The near side of a session as a job, with its input at descriptor 8 and its output at 9.
 piped() {
   mkfifo in out

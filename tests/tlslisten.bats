@@ -10,20 +10,6 @@ setup_file() {
   printf 'near %s\nnear %s\n' "$NEAR_ID" "$OTHER_ID" >"$K/same"
 }
 
-setup() {
-  cd "$BATS_TEST_TMPDIR" || return
-  : >log
-}
-
-teardown() {
-  away
-  nothing_secret
-}
-
-teardown_file() {
-  hosts_down
-}
-
 # as_other [OPTIONS...]: `connect` with the other key.
 as_other() {
   near timeout -k 1 60 blxtls --key "$K/other.key" --peer "$FAR_ID" "$@" "$FAR4:$PORT"

@@ -4,24 +4,6 @@
 load lib
 load tls
 
-setup_file() {
-  hosts_up
-}
-
-setup() {
-  cd "$BATS_TEST_TMPDIR" || return
-  : >log
-}
-
-teardown() {
-  away
-  nothing_secret
-}
-
-teardown_file() {
-  hosts_down
-}
-
 # refused STATUS WORDS OPTIONS...: the near side ends so and says so, and no far command ran.
 refused() {
   local status=$1 words=$2

@@ -4,23 +4,10 @@
 load lib
 load tls
 
-setup_file() {
-  hosts_up
-}
-
 setup() {
   cd "$BATS_TEST_TMPDIR" || return
   : >log
   mkdir inputs
-}
-
-teardown() {
-  away
-  nothing_secret
-}
-
-teardown_file() {
-  hosts_down
 }
 
 # ---- cuts
