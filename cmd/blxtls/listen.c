@@ -31,8 +31,7 @@ enum {
 // A connection that has not proved who it is, or that is told no.
 struct pending {
 	struct pending *next;
-	int fd; // -1: gone, and off the list after this turn
-
+	int fd;          // -1: gone, and off the list after this turn
 	struct tls *tls; // NULL: it has not said a word
 	struct remote remote;
 	int64_t end_ms;
